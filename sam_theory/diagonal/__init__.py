@@ -1,0 +1,1 @@
+"""Diagonal linear networks, beta = u * v."""

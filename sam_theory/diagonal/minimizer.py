@@ -1,0 +1,132 @@
+"""The convex problem that the implicit bias solves: argmin phi_alpha over {X beta = y}.
+
+phi_alpha is the hyperbolic entropy; with a shift the problem is
+min phi_alpha(beta) - <shift/2, beta> s.t. X beta = y, whose solution is
+beta = (alpha^2/2) sinh(X^T mu + shift) (Woodworth et al. 2020, Thm 1; Even et al. 2023 for the
+shift).  Rank-deficient X and labels outside its range are answered by the limit of gradient flow,
+X^T (X beta - y) = 0, and the status says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .._threads import single_threaded
+from ..errors import InputError
+from ..regression import RowSpace, row_space
+from .certificate import Certificate, certify_rows
+from .newton import Array, as_coordinates, entropy_curve, solve_dual
+
+ALPHA_RANGE = (1e-150, 1e6)
+
+
+@dataclass(frozen=True, eq=False)
+class PotentialMinimum:
+    """Minimiser of the potential on the interpolators, with its certificate.
+
+    Attributes
+    ----------
+    beta : ndarray, shape (d,)
+        The minimiser.
+    dual : ndarray, shape (n,)
+        nu with beta = (alpha^2/2) sinh(2 X^T nu + shift); zero on dependent rows.
+    certificate : Certificate
+        What is proved about beta, independently of the iteration.
+    status : str
+        "converged": interpolates; "least_squares": y is not in the range of X, beta minimises the
+        potential over the least-squares solutions; "max_steps": the iteration stopped early.
+    iterations : int
+        Newton steps.
+    rank : int
+        Numerical rank of X.
+    """
+
+    beta: Array = field(repr=False)
+    dual: Array = field(repr=False)
+    certificate: Certificate
+    status: str
+    iterations: int
+    rank: int
+
+
+@single_threaded
+def minimize_potential(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    alpha: npt.ArrayLike,
+    shift: npt.ArrayLike | None = None,
+) -> PotentialMinimum:
+    """Minimise phi_alpha(beta) - <shift/2, beta> subject to X beta = y.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, d)
+        Design matrix of any rank.
+    y : array_like, shape (n,)
+        Labels.
+    alpha : array_like, scalar or shape (d,)
+        Scale of the potential, 1e-150 to 1e6, units of beta^(1/2).
+    shift : array_like, shape (d,), optional
+        Displacement of the mirror image, dimensionless.
+
+    Returns
+    -------
+    PotentialMinimum
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit, a value is not finite, or alpha is outside its range.
+    """
+    space = row_space(X, y)
+    matrix = np.ascontiguousarray(X, dtype=np.float64)
+    d = matrix.shape[1]
+    displacement = _coordinates("shift", 0.0 if shift is None else shift, d)
+    scale = _coordinates("alpha", alpha, d)
+    low, high = ALPHA_RANGE
+    if np.any((scale < low) | (scale > high)):
+        bad = scale[(scale < low) | (scale > high)][0]
+        raise InputError(f"alpha must lie between {low:g} and {high:g}, got {bad:g}")
+    return minimize_on_rows(matrix, space, np.log(scale), displacement)
+
+
+def minimize_on_rows(
+    X: Array, space: RowSpace, log_alpha: Array, shift: Array
+) -> PotentialMinimum:
+    """Solve for a known row space; log_alpha, shift (d,); alpha may be below its public range."""
+    dual = np.zeros(X.shape[0])
+    if space.rank == 0:
+        beta, iterations, converged = _unconstrained(log_alpha, shift), 0, True
+    else:
+        rows = np.ascontiguousarray(X[space.rows])
+        found = solve_dual(rows, space.y_range[space.rows], log_alpha, shift)
+        beta, iterations, converged = found.beta, found.iterations, found.converged
+        dual[space.rows] = 0.5 * (found.mu + found.mu_low)
+    certificate = certify_rows(X, space, log_alpha, beta, shift)
+    status = "converged" if space.consistent else "least_squares"
+    return PotentialMinimum(
+        beta, dual, certificate, status if converged else "max_steps", iterations, space.rank
+    )
+
+
+def _unconstrained(log_alpha: Array, shift: Array) -> Array:
+    beta, slope = np.empty_like(shift), np.empty_like(shift)
+    scale = 0.5 * np.exp(2.0 * log_alpha)
+    log_scale = 2.0 * log_alpha - np.log(2.0)
+    entropy_curve(shift, np.zeros_like(shift), scale, log_scale, beta, slope)
+    return beta
+
+
+def _coordinates(name: str, value: npt.ArrayLike, d: int) -> Array:
+    try:
+        array = as_coordinates(value, d)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a number or {d} numbers") from None
+    if not np.all(np.isfinite(array)):
+        raise InputError(f"{name} must be finite")
+    if name == "alpha" and not np.all(array > 0.0):
+        raise InputError(f"alpha must be positive, got {array[~(array > 0.0)][0]:g}")
+    return array

@@ -1,0 +1,512 @@
+"""Regression data: validated (X, y), its row space, splits, recorded preprocessing, a generator.
+
+The loss throughout is L(beta) = (1/2n) sum_i r_i^2 with r = X beta - y. Files are read by
+:mod:`sam_theory.loaders`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam_theory.errors import InputError
+
+Array = npt.NDArray[np.float64]
+
+CONSISTENCY_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class RowSpace:
+    """Which part of X beta = y can be solved.
+
+    Attributes
+    ----------
+    rank : int
+        Numerical rank of X: singular values above max(n, d) eps sigma_max.
+    rows : (rank,) int array
+        Indices, ascending, of linearly independent rows of X.
+    y_range : (n,) array
+        Projection of y on the range of X; y itself where the system is consistent.
+    consistent : bool
+        ``residual <= 1e-10 ||y||_2``.
+    residual : float
+        ||y - projection||_2, in the units of y; 0 if the rank is n.
+    """
+
+    rank: int
+    rows: npt.NDArray[np.intp]
+    y_range: Array
+    consistent: bool
+    residual: float
+
+
+def row_space(X: npt.ArrayLike, y: npt.ArrayLike) -> RowSpace:
+    """Numerical rank, independent rows and solvable part of X beta = y.
+
+    Parameters
+    ----------
+    X : (n, d) array
+        Finite design matrix.
+    y : (n,) array
+        Finite target.
+
+    Returns
+    -------
+    RowSpace
+        Rank by singular values, rows by QR with column pivoting of X^T.
+
+    Raises
+    ------
+    InputError
+        X or y is not finite, not real or not of matching shape.
+    """
+    X, y = _matrix(X), _vector("y", y)
+    n, d = X.shape
+    if y.shape[0] != n:
+        raise InputError(f"y has length {y.shape[0]} but X has {n} rows")
+    tolerance = max(n, d) * np.finfo(np.float64).eps
+    singular = np.linalg.svd(X, compute_uv=False)
+    rank = int(np.count_nonzero(singular > tolerance * singular[0]))
+    if rank == n:
+        return RowSpace(rank, np.arange(n), y, True, 0.0)
+
+    from scipy.linalg import qr
+
+    left = np.linalg.svd(X, full_matrices=False)[0][:, :rank]
+    unit = float(np.max(np.abs(y))) or 1.0
+    scaled = y / unit
+    projection = left @ (left.T @ scaled)
+    gap = float(np.linalg.norm(scaled - projection))
+    consistent = gap <= CONSISTENCY_TOLERANCE * float(np.linalg.norm(scaled))
+    pivots = qr(X.T, mode="r", pivoting=True, check_finite=False)[1]
+    rows = np.sort(np.asarray(pivots[:rank], dtype=np.intp))
+    return RowSpace(rank, rows, y if consistent else projection * unit, consistent, gap * unit)
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """The affine transform of the columns that a data set has been through.
+
+    Attributes
+    ----------
+    center : (d,) array
+        Subtracted from each column, in the column's units.
+    scale : (d,) array
+        Divides each centred column, in the column's units; > 0.
+    target_center : float
+        Subtracted from the target, in its units.
+    """
+
+    center: Array
+    scale: Array
+    target_center: float = 0.0
+
+    def apply(self, X: npt.ArrayLike) -> Array:
+        """Transform raw rows, ``(X - center) / scale``.
+
+        Parameters
+        ----------
+        X : (k, d) array
+            Rows in the original units.
+
+        Returns
+        -------
+        (k, d) array
+            Rows in the units of the fitted coefficients.
+        """
+        X = _matrix(X)
+        if X.shape[1] != self.center.shape[0]:
+            raise InputError(f"X has {X.shape[1]} columns, expected {self.center.shape[0]}")
+        return (X - self.center) / self.scale
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Regression:
+    """A validated regression problem; two objects are equal only if they are the same object.
+
+    Parameters
+    ----------
+    X : (n, d) array
+        Design matrix, finite and real. Stored as C-contiguous float64, not copied if it is that
+        already; do not change it afterwards.
+    y : (n,) array
+        Target, finite and real.
+    feature_names : sequence of d str, optional
+        Names of the columns.
+    target : str, optional
+        Name of the target.
+    test : Regression, optional
+        Held-out data with the same d columns.
+    beta_star : (d,) array, optional
+        The coefficients that made y, where they are known.
+    preprocessing : Preprocessing, optional
+        What has been done to the columns; set by :meth:`standardize`.
+    source : str, optional
+        File or generator the data come from; begins the error messages.
+
+    Raises
+    ------
+    InputError
+        Wrong shape, mismatched length, complex, object or masked data, or a value that is not
+        finite (the message gives its 1-based row and column).
+    """
+
+    X: Array
+    y: Array
+    _: KW_ONLY
+    feature_names: tuple[str, ...] | None = None
+    target: str | None = None
+    test: Regression | None = None
+    beta_star: Array | None = None
+    preprocessing: Preprocessing | None = None
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the data and store it in its canonical form."""
+        where = f"{self.source}: " if self.source else ""
+        names = _names(self.feature_names, where)
+        X = _matrix(self.X, where=where, names=names)
+        y = _vector("y", self.y, where=where)
+        n, d = X.shape
+        if y.shape[0] != n:
+            raise InputError(f"{where}y has length {y.shape[0]} but X has {n} rows")
+        if names is not None and len(names) != d:
+            raise InputError(f"{where}feature_names has {len(names)} names but X has {d} columns")
+        if self.test is not None:
+            if not isinstance(self.test, Regression):
+                raise InputError(f"{where}test must be a Regression")
+            if self.test.d != d:
+                raise InputError(f"{where}test has {self.test.d} columns but X has {d}")
+        if self.beta_star is not None:
+            star = _vector("beta_star", self.beta_star, where=where)
+            if star.shape[0] != d:
+                raise InputError(
+                    f"{where}beta_star has length {star.shape[0]} but X has {d} columns"
+                )
+            object.__setattr__(self, "beta_star", star)
+        object.__setattr__(self, "X", X)
+        object.__setattr__(self, "y", y)
+        object.__setattr__(self, "feature_names", names)
+
+    def __repr__(self) -> str:
+        parts = [f"n={self.n}", f"d={self.d}"]
+        if "row_space" in self.__dict__:
+            parts.append(f"rank={self.rank}")
+        if self.test is not None:
+            parts.append(f"test n={self.test.n}")
+        if self.source is not None:
+            parts.append(f"source={self.source!r}")
+        return f"Regression({', '.join(parts)})"
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return int(self.X.shape[0])
+
+    @property
+    def d(self) -> int:
+        """Number of columns."""
+        return int(self.X.shape[1])
+
+    @cached_property
+    def row_space(self) -> RowSpace:
+        """Rank, independent rows and solvable part of X beta = y (computed once)."""
+        return row_space(self.X, self.y)
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank of X."""
+        return self.row_space.rank
+
+    @property
+    def consistent(self) -> bool:
+        """Whether X beta = y can be solved, see :class:`RowSpace`."""
+        return self.row_space.consistent
+
+    def loss(self, beta: npt.ArrayLike) -> float:
+        """L(beta) = ||X beta - y||^2 / (2n), in squared units of y.
+
+        Parameters
+        ----------
+        beta : (d,) array
+            Coefficients.
+        """
+        beta = _vector("beta", beta)
+        if beta.shape[0] != self.d:
+            raise InputError(f"beta has length {beta.shape[0]} but X has {self.d} columns")
+        residual = self.X @ beta - self.y
+        return float(residual @ residual) / (2 * self.n)
+
+    def split(self, test_fraction: float, *, seed: int | np.random.Generator = 0) -> Regression:
+        """Move a random part of the rows into ``.test``.
+
+        Parameters
+        ----------
+        test_fraction : float
+            Share of the rows, in (0, 1); rounded, with at least one row on each side.
+        seed : int or numpy.random.Generator
+            Source of the random choice. The order of the rows is kept on both sides.
+
+        Raises
+        ------
+        InputError
+            The fraction is outside (0, 1), n = 1, or there is a test set already.
+        """
+        fraction = _number("test_fraction", test_fraction)
+        if not 0.0 < fraction < 1.0:
+            raise InputError(f"test_fraction must lie strictly between 0 and 1, not {fraction:g}")
+        if self.test is not None:
+            raise InputError("test_fraction given, but the data already has a test set")
+        if self.n < 2:
+            raise InputError("test_fraction given, but the data has only n = 1 row")
+        count = min(max(round(fraction * self.n), 1), self.n - 1)
+        held = np.zeros(self.n, dtype=bool)
+        held[_generator(seed).permutation(self.n)[:count]] = True
+        test = replace(self, X=self.X[held], y=self.y[held])
+        return replace(self, X=self.X[~held], y=self.y[~held], test=test)
+
+    def standardize(
+        self, center: bool = True, scale: bool = True, center_target: bool = False
+    ) -> Regression:
+        """Centre and scale the columns, and record how.
+
+        The coefficients of the result refer to the transformed columns. ``test`` goes through the
+        same transform (with the numbers of the training rows). ``beta_star`` becomes
+        ``scale * beta_star`` if the target is centred exactly when the columns are, and is dropped
+        otherwise, because no coefficients then reproduce the target without an intercept.
+
+        Parameters
+        ----------
+        center : bool
+            Subtract each column's mean.
+        scale : bool
+            Divide each column by its standard deviation (about the mean, 1/n).
+        center_target : bool
+            Subtract the target's mean.
+
+        Raises
+        ------
+        InputError
+            A constant column is to be scaled; the message names it.
+        """
+        mean = self.X.mean(axis=0) if center else np.zeros(self.d)
+        deviation = np.ones(self.d)
+        if scale:
+            constant = np.flatnonzero(self.X.max(axis=0) == self.X.min(axis=0))
+            if constant.size:
+                where = f"{self.source}: " if self.source else ""
+                column = _column(int(constant[0]), self.feature_names)
+                raise InputError(f"{where}{column} is constant and cannot be scaled")
+            deviation = self.X.std(axis=0)
+        step = Preprocessing(mean, deviation, float(self.y.mean()) if center_target else 0.0)
+        star = self.beta_star
+        if star is not None:
+            star = deviation * star if center == center_target else None
+        before = self.preprocessing
+
+        def transform(data: Regression) -> Regression:
+            return replace(
+                data,
+                X=step.apply(data.X),
+                y=data.y - step.target_center,
+                beta_star=star,
+                preprocessing=step if before is None else _compose(before, step),
+            )
+
+        test = None if self.test is None else transform(self.test)
+        return replace(transform(self), test=test)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | PathLike[str],
+        target: str | None = None,
+        *,
+        test_fraction: float = 0.0,
+        seed: int | np.random.Generator = 0,
+    ) -> Regression:
+        """Read a CSV file with a header; see :func:`sam_theory.loaders.read_csv`."""
+        from sam_theory.loaders import read_csv
+
+        data = read_csv(path, target)
+        return data.split(test_fraction, seed=seed) if test_fraction != 0.0 else data
+
+    @classmethod
+    def from_npz(cls, path: str | PathLike[str]) -> Regression:
+        """Read an NPZ file; see :func:`sam_theory.loaders.read_npz`."""
+        from sam_theory.loaders import read_npz
+
+        return read_npz(path)
+
+    @classmethod
+    def from_parquet(cls, path: str | PathLike[str], target: str | None = None) -> Regression:
+        """Read a Parquet file (extra ``parquet``); see :func:`sam_theory.loaders.read_parquet`."""
+        from sam_theory.loaders import read_parquet
+
+        return read_parquet(path, target)
+
+    @classmethod
+    def from_file(cls, path: str | PathLike[str], target: str | None = None) -> Regression:
+        """Read a ``.csv``, ``.npz`` or ``.parquet`` file, by its ending."""
+        from sam_theory.loaders import read_file
+
+        return read_file(path, target)
+
+
+def sparse_regression(
+    n: int = 20,
+    d: int = 30,
+    *,
+    nonzeros: int = 3,
+    noise: float = 0.0,
+    seed: int | np.random.RandomState = 0,
+    n_test: int = 1000,
+    correlation: float = 0.0,
+) -> Regression:
+    """Gaussian design with a sparse, positive, unit-norm coefficient vector.
+
+    At its defaults it is, bit for bit, the instance of the published notebook of Andriushchenko
+    and Flammarion (2022). Drawn in this order: X, the test rows, beta_star, the noise of y.
+
+    Parameters
+    ----------
+    n, d : int
+        Rows and columns.
+    nonzeros : int
+        The first ``nonzeros`` entries of beta_star are not zero, 1 <= nonzeros <= d.
+    noise : float
+        Standard deviation of the noise on y, >= 0; the test target has none.
+    seed : int or numpy.random.RandomState
+        Seed of the legacy Mersenne-Twister stream, or a stream to be continued.
+    n_test : int
+        Rows of the test set, 0 for none. They are drawn before beta_star.
+    correlation : float
+        In [0, 1): column j is ``correlation`` times column j-1 plus an independent part (AR(1)).
+
+    Returns
+    -------
+    Regression
+        With ``beta_star`` and, unless ``n_test`` is 0, ``test``.
+    """
+    n, d = _integer("n", n, 1), _integer("d", d, 1)
+    nonzeros, n_test = _integer("nonzeros", nonzeros, 1), _integer("n_test", n_test, 0)
+    noise, correlation = _number("noise", noise), _number("correlation", correlation)
+    if nonzeros > d:
+        raise InputError(f"nonzeros = {nonzeros} exceeds d = {d}")
+    if noise < 0.0:
+        raise InputError(f"noise must be >= 0, not {noise:g}")
+    if not 0.0 <= correlation < 1.0:
+        raise InputError(f"correlation must lie in [0, 1), not {correlation:g}")
+    stream = seed
+    if not isinstance(stream, np.random.RandomState):
+        stream = np.random.RandomState(_integer("seed", seed, 0, 2**32 - 1))
+    X = _autoregressive(stream.standard_normal((n, d)), correlation)
+    X_test = _autoregressive(stream.standard_normal((n_test, d)), correlation)
+    theta = stream.standard_normal(d)
+    theta[nonzeros:] = 0.0
+    theta = np.abs(theta) / np.linalg.norm(theta)
+    y = X @ theta
+    if noise > 0.0:
+        y = y + noise * stream.standard_normal(n)
+    test = Regression(X_test, X_test @ theta, beta_star=theta) if n_test else None
+    return Regression(X, y, beta_star=theta, test=test, source="sparse_regression")
+
+
+def _autoregressive(draws: Array, correlation: float) -> Array:
+    if correlation > 0.0:
+        fresh = math.sqrt((1.0 - correlation) * (1.0 + correlation))
+        for j in range(1, draws.shape[1]):
+            draws[:, j] = correlation * draws[:, j - 1] + fresh * draws[:, j]
+    return draws
+
+
+def _compose(first: Preprocessing, second: Preprocessing) -> Preprocessing:
+    return Preprocessing(
+        first.center + first.scale * second.center,
+        first.scale * second.scale,
+        first.target_center + second.target_center,
+    )
+
+
+def _column(index: int, names: Sequence[str] | None) -> str:
+    return f"column {index + 1}" + (f" ({names[index]!r})" if names is not None else "")
+
+
+def _names(names: Any, where: str) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str):
+        raise InputError(f"{where}feature_names must be a sequence of names, not one string")
+    return tuple(str(name) for name in names)
+
+
+def _real(name: str, value: Any, where: str) -> Array:
+    if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
+        raise InputError(f"{where}{name} has masked (missing) values")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise InputError(f"{where}{name} is ragged: its rows differ in length") from None
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{where}{name} must hold real numbers, not dtype {array.dtype}")
+    return np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array
+
+
+def _matrix(value: Any, *, where: str = "", names: Sequence[str] | None = None) -> Array:
+    X = _real("X", value, where)
+    if X.ndim != 2:
+        raise InputError(f"{where}X must have 2 dimensions (rows, columns), not {X.ndim}")
+    if X.shape[0] < 1:
+        raise InputError(f"{where}X has no rows (n = 0)")
+    if X.shape[1] < 1:
+        raise InputError(f"{where}X has no columns (d = 0)")
+    finite = np.isfinite(X)
+    if not finite.all():
+        i, j = (int(k) for k in np.argwhere(~finite)[0])
+        column = _column(j, names if names is not None and j < len(names) else None)
+        raise InputError(f"{where}X is {X[i, j]} in row {i + 1}, {column}")
+    return X
+
+
+def _vector(name: str, value: Any, *, where: str = "") -> Array:
+    vector = _real(name, value, where)
+    if vector.ndim != 1:
+        raise InputError(f"{where}{name} must have 1 dimension, not {vector.ndim}")
+    finite = np.isfinite(vector)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise InputError(f"{where}{name} is {vector[i]} in row {i + 1}")
+    return vector
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise InputError(f"{name} must be finite, not {number}")
+    return number
+
+
+def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputError(f"{name} must be an integer, not {value!r}")
+    if value < low or (high is not None and value > high):
+        bound = f">= {low}" if high is None else f"between {low} and {high}"
+        raise InputError(f"{name} must be {bound}, not {value}")
+    return int(value)
+
+
+def _generator(seed: Any) -> np.random.Generator:
+    if isinstance(seed, np.random.Generator):
+        return seed
+    return np.random.default_rng(_integer("seed", seed, 0))
