@@ -1,0 +1,65 @@
+# Needs Python 3.11 or newer, git and GNU make; everything else goes into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+    "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+RUN := .venv/bin/python
+STAMP := .venv/.installed
+# One numerical thread per worker process: the workers are the parallelism.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help report test test-slow bench lint docs clean
+
+help:
+	@echo 'make report     theory against simulation: results/report/index.html'
+	@echo 'make test       the tests that take seconds'
+	@echo 'make test-slow  the tests that take minutes'
+	@echo 'make bench      this project beside what a user would pick instead'
+	@echo 'make lint       ruff and mypy'
+	@echo 'make docs       check that the printed formulas are the derived ones'
+	@echo 'make clean      remove .venv, results and caches'
+	@echo 'PYTHON=...      the Python (3.11 or newer) that makes .venv'
+
+$(STAMP): pyproject.toml constraints.txt
+	@python='$(PYTHON)'; \
+	if [ -z "$$python" ] || ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "make: no Python 3.11 or newer found$${python:+ as $$python}; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	echo "setting up .venv with $$("$$python" --version)"; \
+	if ! log=$$("$$python" -m venv --clear .venv 2>&1); then \
+	    echo "$$log" >&2; echo "make: '$$python -m venv' failed (Debian and Ubuntu: install python3-venv)" >&2; exit 1; \
+	fi
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+report: $(STAMP)
+	@$(RUN) -m analysis theory_vs_simulation
+	@$(RUN) -m figures theory_vs_simulation
+	@$(RUN) -m figures report
+
+test: $(STAMP)
+	@$(ONE_THREAD) $(RUN) -m pytest -n $(JOBS) -q $(PYTEST_ARGS)
+
+test-slow: $(STAMP)
+	@$(ONE_THREAD) $(RUN) -m pytest -n $(JOBS) -q -m slow $(PYTEST_ARGS)
+
+bench: $(STAMP)
+	@$(RUN) -m benchmarks
+
+lint: $(STAMP)
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+docs: $(STAMP)
+	@$(RUN) -m sam_theory.diagonal.derivation --check
+
+clean:
+	rm -rf .venv results build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
