@@ -1,4 +1,4 @@
-"""Readers and comparers behind test_house.py: each returns the list of complaints, empty when all is well."""
+"""Readers and comparers behind test_house.py; a comparer returns its complaints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pins(text: str) -> dict[str, str]:
 def pin_complaints(
     direct: Iterable[str], constraints: Mapping[str, str], environment: Mapping[str, str]
 ) -> list[str]:
-    """Direct dependencies must be pinned in both files, to one version, and nothing else be there."""
+    """Direct dependencies must be pinned in both files, each to the same version."""
     direct = set(direct)
     complaints = [f"{name}: not in constraints.txt" for name in direct - set(constraints)]
     complaints += [f"{name}: not in environment.yml" for name in direct - set(environment)]
@@ -86,7 +86,7 @@ FORBIDDEN = re.compile(
 
 
 def host_complaints(name: str, text: str) -> list[str]:
-    """Lines that name a package registry's host, where it is configured, or a path of one machine."""
+    """Lines that name a package registry's host or setting, or a path of one machine."""
     return [
         f"{name}:{number}: {match[0]}"
         for number, line in enumerate(text.splitlines(), 1)
@@ -110,26 +110,30 @@ def source(module: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def imports(text: str) -> set[str]:
-    """Every dotted name that source text imports, also inside functions and under `from`."""
+def imports(text: str, package: str = "") -> set[str]:
+    """Every dotted name that the text of a module of `package` imports, wherever in the text."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            names.add("relative import")
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            names.add(name)
+            names.update(f"{name}.{alias.name}" for alias in node.names)
     return names
 
 
-def reaches(text: str, forbidden: str) -> bool:
-    """Whether source text imports the module or package `forbidden`, or anything below it."""
-    return any(
-        name == "relative import" or f"{name}.".startswith(f"{forbidden}.")
-        for name in imports(text)
-    )
+def imported_by(module: str) -> set[str]:
+    """Every dotted name that a module of this repository imports."""
+    is_package = ROOT.joinpath(*module.split(".")).is_dir()
+    return imports(source(module), module if is_package else module.rpartition(".")[0])
+
+
+def reaches(names: Iterable[str], forbidden: str) -> bool:
+    """Whether one of the names is the module or package `forbidden`, or below it."""
+    return any(f"{name}.".startswith(f"{forbidden}.") for name in names)
 
 
 def closure(start: str, graph: Mapping[str, set[str]]) -> set[str]:
@@ -146,7 +150,7 @@ def closure(start: str, graph: Mapping[str, set[str]]) -> set[str]:
 def graph(package: str) -> dict[str, set[str]]:
     """Which modules of a package import which others of it."""
     names = modules(package)
-    return {name: imports(source(name)) & set(names) - {package} for name in names}
+    return {name: imported_by(name) & set(names) - {package} for name in names}
 
 
 def described_modules(text: str, known: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -1,8 +1,8 @@
 """A posteriori certificate for a minimiser of the potential, whoever computed it.
 
 Problem: minimise phi_alpha(beta) - <shift/2, beta> over {X beta = y}.  With A = alpha^2/2,
-theta(beta) = arcsinh(beta/A) and D(beta) = sqrt(beta^2 + A^2) = d beta/d theta, the minimiser is the
-feasible point whose theta - shift lies in the row space of X.  For any candidate beta:
+theta(beta) = arcsinh(beta/A) and D(beta) = sqrt(beta^2 + A^2) = d beta/d theta, the minimiser is
+the feasible point whose theta - shift lies in the row space of X.  For any candidate beta:
 
 1. Some exactly feasible beta_f = beta - D X^T K^-1 (X beta - y), K = X D X^T, lies near it:
    |beta_f - beta|_j <= sqrt(D_j) kappa,  kappa^2 = (X beta - y)^T K^-1 (X beta - y).
@@ -34,7 +34,7 @@ _SIDES = {
     "residual": "upper bound on max |X beta - y| over the independent rows",
     "stationarity": "upper bound on the distance (max norm) of the mirror image of beta from the "
     "row space of X",
-    "gap": "upper bound on phi(beta_f) - phi(beta*) at a feasible beta_f within error_bound of beta",
+    "gap": "upper bound on phi(beta_f) - phi(beta*) at the feasible beta_f next to beta",
     "error_bound": "upper bound on max |beta - beta*|",
 }
 _FLOORS = (0.0, 1e-24, 1e-16, 1e-8)
@@ -207,7 +207,7 @@ class _Verified:
         return float(total / math.sqrt(1.0 - self.defect) * (1.0 + 1e-12))
 
     def dual_fit(self, target: Array, shift: Array) -> tuple[Array, Array]:
-        """Return target - (X^T mu + shift) for a good mu, and a bound on its rounding, (d,) each."""
+        """Return target - (X^T mu + shift) for a good mu and its rounding bound, (d,) each."""
         n = self.X.shape[0]
         mu, low = np.zeros(n), np.zeros(n)
         for attempt in range(4):
@@ -248,8 +248,8 @@ class _Verified:
         gap *= 1.0 + 1e-12
         reach = np.abs(beta) + away
         scale = np.exp(log_scale)
-        radius = gap + np.sqrt(gap * (gap + 2.0 * (reach + scale)))
-        radius = np.sqrt(2.0 * gap * np.hypot(reach + radius, scale))
+        radius = gap + math.sqrt(gap) * np.sqrt(gap + 2.0 * (reach + scale))
+        radius = math.sqrt(2.0 * gap) * np.sqrt(np.hypot(reach + radius, scale))
         coordinates = (away + radius) * (1.0 + 1e-12)
         stationarity = float(np.max(span, initial=0.0)) / 2.0
         return stationarity, gap / 2.0, float(np.max(coordinates, initial=0.0)), coordinates
@@ -270,17 +270,19 @@ def _divergence(
         tail = 0.5 * small**2 * (1.0 + small)
         growth = np.where(total <= 1.0, tail, np.expm1(total) - total)
         first = np.where(near, (slope + away) * growth, math.inf)
-        # Far: at most |theta(beta_f) - theta(b)| |beta_f - b| over the corners of the box.
+        # Far: the divergence itself, which is largest at the corners of the box.
         corners = []
         for side in (-1.0, 1.0):
             end = beta + side * away
-            angle = mirror_angle(end, log_scale)[0]
+            angle, end_slope = mirror_angle(end, log_scale)
             for turn in (-1.0, 1.0):
                 other = theta + turn * span
-                image = np.sign(other) * 0.5 * np.exp(np.abs(other) + log_scale)
-                image = image - np.sign(other) * 0.5 * np.exp(-np.abs(other) + log_scale)
-                distance = np.abs(end - image) + 1e-13 * (np.abs(end) + np.abs(image))
-                corners.append((np.abs(angle - other) + 1e-12) * distance)
+                grown = 0.5 * np.exp(np.abs(other) + log_scale)
+                image_slope = grown + 0.5 * np.exp(log_scale - np.abs(other))
+                product = end * (angle - other)
+                rounding = np.abs(product) + end_slope + image_slope
+                rounding *= 1e-14 * (1.0 + np.abs(other))
+                corners.append(product - end_slope + image_slope + rounding)
         second = np.maximum.reduce(corners)
     second = np.where(np.isnan(second), math.inf, second)
     return np.minimum(np.where(np.isnan(first), math.inf, first), second)

@@ -13,15 +13,16 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 from numba import types
 from numba.extending import intrinsic
 
+Array = npt.NDArray[np.float64]
 UNIT = 2.0**-53
 _TINY = 2.0**-1060
 
 
-@intrinsic
-def _fma(_context: Any, a: Any, b: Any, c: Any) -> Any:
+def _fused(_context: Any, a: Any, b: Any, c: Any) -> Any:
     """Fused multiply-add a*b + c with one rounding."""
 
     def generate(_ctx: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -30,8 +31,11 @@ def _fma(_context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float64(types.float64, types.float64, types.float64), generate
 
 
+_fma: Any = intrinsic(_fused)
+
+
 @numba.njit(cache=True)
-def residual_pair(X, beta, y):
+def residual_pair(X: Array, beta: Array, y: Array) -> tuple[Array, Array]:
     """Return X beta - y correctly to about twice the working precision, and an error bound.
 
     X (n, d), beta (d,), y (n,).  The second array bounds |returned - exact| entry by entry.
@@ -56,7 +60,7 @@ def residual_pair(X, beta, y):
 
 
 @numba.njit(cache=True)
-def dual_image(X, mu_high, mu_low, shift):
+def dual_image(X: Array, mu_high: Array, mu_low: Array, shift: Array) -> tuple[Array, Array, Array]:
     """Return X^T (mu_high + mu_low) + shift as an unevaluated sum (high, low) and an error bound.
 
     X (n, d), mu_high, mu_low (n,), shift (d,).  The bound holds for |high + low - exact|.

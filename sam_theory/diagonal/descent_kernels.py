@@ -112,7 +112,7 @@ def block_gradient(X, y, rows, at, lo, hi, point, scale, z, g):
     return squares
 
 
-@numba.njit(cache=True)
+@numba.njit(forceinline=True)
 def update_plain(w_plus, w_minus, beta, low, a, gamma, decay):
     """One step with b = 0; low is the running minimum of the factors."""
     for j in range(beta.shape[0]):
@@ -126,7 +126,7 @@ def update_plain(w_plus, w_minus, beta, low, a, gamma, decay):
         low[j] = min(low[j], min(cp, cm))
 
 
-@numba.njit(cache=True)
+@numba.njit(forceinline=True)
 def update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, decay):
     """One step; also refreshes s = u^2 + v^2."""
     for j in range(beta.shape[0]):
@@ -198,7 +198,7 @@ def run_single(X, y, rows, gammas, decay, limit, w_plus, w_minus, beta, nu, low)
     return DONE, gammas.shape[0], loss
 
 
-@numba.njit(cache=True)
+@numba.njit(forceinline=True)
 def ascent_length(r, q, rho, normalized):
     """rho_i r_i of one example, with q = sum_j s_j x_ij^2."""
     if not normalized:
@@ -208,62 +208,89 @@ def ascent_length(r, q, rho, normalized):
     return np.copysign(rho / np.sqrt(q), r)
 
 
-@numba.njit(cache=True, fastmath=_SUMS)
-def example_gradients(X, y, rows, at, beta, s, rho, normalized, z, a, b):
-    """a and b of one step with one block per example; z = r'/batch; returns sum r^2.
+@numba.njit(fastmath=_SUMS, forceinline=True)
+def one_example(X, y, i, beta, s, rho, normalized, scale, a, b):
+    """Add row i's share to a and b; returns (z_i, r_i^2), z_i = scale r_i'.
 
     r' = r + e (x^2 . s) + e^2 (x^3 . beta) with e = rho_i r_i (THEORY section 2).
     """
-    d, batch = beta.shape[0], rows.shape[1]
+    r, q, c = 0.0, 0.0, 0.0
+    for j in range(beta.shape[0]):
+        x = X[i, j]
+        f, v = x * beta[j], x * x
+        r += f
+        q += v * s[j]
+        c += v * f
+    r -= y[i]
+    e = ascent_length(r, q, rho, normalized)
+    z = scale * (r + e * q + e * e * c)
+    e *= z
+    for j in range(beta.shape[0]):
+        x = X[i, j]
+        a[j] += z * x
+        b[j] += x * (e * x)
+    return z, r * r
+
+
+@numba.njit(fastmath=_SUMS, forceinline=True)
+def four_examples(X, y, rows, at, k, beta, s, rho, normalized, scale, z, a, b):
+    """Do what one_example does for rows[at, k:k+4] in one pass; returns the sum of r^2."""
+    i0, i1, i2, i3 = rows[at, k], rows[at, k + 1], rows[at, k + 2], rows[at, k + 3]
+    r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
+    q0, q1, q2, q3 = 0.0, 0.0, 0.0, 0.0
+    c0, c1, c2, c3 = 0.0, 0.0, 0.0, 0.0
+    for j in range(beta.shape[0]):
+        x0, x1, x2, x3 = X[i0, j], X[i1, j], X[i2, j], X[i3, j]
+        p, t = beta[j], s[j]
+        f0, f1, f2, f3 = x0 * p, x1 * p, x2 * p, x3 * p
+        v0, v1, v2, v3 = x0 * x0, x1 * x1, x2 * x2, x3 * x3
+        r0 += f0
+        r1 += f1
+        r2 += f2
+        r3 += f3
+        q0 += v0 * t
+        q1 += v1 * t
+        q2 += v2 * t
+        q3 += v3 * t
+        c0 += v0 * f0
+        c1 += v1 * f1
+        c2 += v2 * f2
+        c3 += v3 * f3
+    r0 -= y[i0]
+    r1 -= y[i1]
+    r2 -= y[i2]
+    r3 -= y[i3]
+    e0 = ascent_length(r0, q0, rho, normalized)
+    e1 = ascent_length(r1, q1, rho, normalized)
+    e2 = ascent_length(r2, q2, rho, normalized)
+    e3 = ascent_length(r3, q3, rho, normalized)
+    z0 = scale * (r0 + e0 * q0 + e0 * e0 * c0)
+    z1 = scale * (r1 + e1 * q1 + e1 * e1 * c1)
+    z2 = scale * (r2 + e2 * q2 + e2 * e2 * c2)
+    z3 = scale * (r3 + e3 * q3 + e3 * e3 * c3)
+    z[k], z[k + 1], z[k + 2], z[k + 3] = z0, z1, z2, z3
+    e0, e1, e2, e3 = e0 * z0, e1 * z1, e2 * z2, e3 * z3
+    for j in range(beta.shape[0]):
+        x0, x1, x2, x3 = X[i0, j], X[i1, j], X[i2, j], X[i3, j]
+        a[j] += z0 * x0 + z1 * x1 + z2 * x2 + z3 * x3
+        b[j] += x0 * (e0 * x0) + x1 * (e1 * x1) + x2 * (e2 * x2) + x3 * (e3 * x3)
+    return r0 * r0 + r1 * r1 + r2 * r2 + r3 * r3
+
+
+@numba.njit(forceinline=True)
+def example_gradients(X, y, rows, at, beta, s, rho, normalized, z, a, b):
+    """a, b and z of one step with one block per example; returns the sum of r^2."""
+    batch = rows.shape[1]
     scale = 1.0 / batch
+    tail = batch - batch % 4
     a[:] = 0.0
     b[:] = 0.0
     squares = 0.0
-    tail = batch - batch % 2
-    for k in range(0, tail, 2):
-        i0, i1 = rows[at, k], rows[at, k + 1]
-        r0, q0, c0 = 0.0, 0.0, 0.0
-        r1, q1, c1 = 0.0, 0.0, 0.0
-        for j in range(d):
-            x0, x1 = X[i0, j], X[i1, j]
-            f0, f1 = x0 * beta[j], x1 * beta[j]
-            v0, v1 = x0 * x0, x1 * x1
-            r0 += f0
-            r1 += f1
-            q0 += v0 * s[j]
-            q1 += v1 * s[j]
-            c0 += v0 * f0
-            c1 += v1 * f1
-        r0 -= y[i0]
-        r1 -= y[i1]
-        squares += r0 * r0 + r1 * r1
-        e0 = ascent_length(r0, q0, rho, normalized)
-        e1 = ascent_length(r1, q1, rho, normalized)
-        z0 = scale * (r0 + e0 * q0 + e0 * e0 * c0)
-        z1 = scale * (r1 + e1 * q1 + e1 * e1 * c1)
-        z[k], z[k + 1] = z0, z1
-        e0 *= z0
-        e1 *= z1
-        for j in range(d):
-            x0, x1 = X[i0, j], X[i1, j]
-            a[j] += z0 * x0 + z1 * x1
-            b[j] += e0 * (x0 * x0) + e1 * (x1 * x1)
+    for k in range(0, tail, 4):
+        squares += four_examples(X, y, rows, at, k, beta, s, rho, normalized, scale, z, a, b)
     for k in range(tail, batch):
-        i = rows[at, k]
-        r, q, c = 0.0, 0.0, 0.0
-        for j in range(d):
-            x = X[i, j]
-            r += x * beta[j]
-            q += x * x * s[j]
-            c += x * x * (x * beta[j])
-        r -= y[i]
-        squares += r * r
-        e = ascent_length(r, q, rho, normalized)
-        z[k] = scale * (r + e * q + e * e * c)
-        for j in range(d):
-            x = X[i, j]
-            a[j] += z[k] * x
-            b[j] += (e * z[k]) * (x * x)
+        z[k], square = one_example(X, y, rows[at, k], beta, s, rho, normalized, scale, a, b)
+        squares += square
     return squares
 
 
@@ -292,9 +319,14 @@ def run_examples(
     return DONE, steps, loss
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=_SUMS)
 def gradient_norm(s, g):
     """||grad_w L_B||_2 = sqrt(sum_j s_j g_j^2), without overflow or underflow."""
+    total = 0.0
+    for j in range(g.shape[0]):
+        total += s[j] * (g[j] * g[j])
+    if 1e-250 < total < 1e250:
+        return np.sqrt(total)
     top = 0.0
     for j in range(g.shape[0]):
         top = max(top, abs(g[j]))
@@ -302,7 +334,8 @@ def gradient_norm(s, g):
         return 0.0
     total = 0.0
     for j in range(g.shape[0]):
-        total += s[j] * (g[j] / top) ** 2
+        share = g[j] / top
+        total += s[j] * (share * share)
     return top * np.sqrt(total)
 
 

@@ -3,15 +3,16 @@
 State (nu, Delta) in R^(n+d).  With theta = 2 X^T nu and log A = 2 (log alpha - rho Delta) - log 2,
 
     beta = A sinh(theta),  s = u^2 + v^2 = 2 A cosh(theta),  r = X beta - y,
-    g_B = X_B^T r_B / m,   beta'_B = beta (1 + rho_B^2 g_B^2) + rho_B g_B s,   r'_B = X_B beta'_B - y_B,
+    g_B = X_B^T r_B / m,   beta'_B = beta (1 + rho_B^2 g_B^2) + rho_B g_B s,
+    r'_B = X_B beta'_B - y_B,
     d nu/dt = -r'/n,       d Delta/dt = mean_B (rho_B/rho) g_B g'_B
 
 (THEORY section 2), rho_B = rho or, normalised, rho/N_B with N_B^2 = sum_j s_j g_Bj^2.  The state
 enters only through z = (r, r', N), so the Jacobian is a product U V of rank 2n (+ blocks): implicit
 steps cost dense algebra of order 2n, not n + d.
 
-Normalised SAM with a single block can be integrated in the time tau with dt = N dtau (``rescaled``),
-in which its finite-time extinction becomes exponential decay.
+Normalised SAM with a single block can be integrated in the time tau with dt = N dtau
+(``rescaled``), in which its finite-time extinction becomes exponential decay.
 """
 
 from __future__ import annotations
@@ -27,7 +28,18 @@ from .newton import Array
 
 
 @numba.njit(cache=True)
-def flow_rates(X, y, m, rho, normalized, rescaled, log_alpha, states, rates, doubled_loss):
+def flow_rates(
+    X: Array,
+    y: Array,
+    m: int,
+    rho: float,
+    normalized: bool,
+    rescaled: bool,
+    log_alpha: Array,
+    states: Array,
+    rates: Array,
+    doubled_loss: Array,
+) -> None:
     """Write the time derivative of each state (rows, (q, n+d)) and 2L (q,), in the field's time."""
     n, d = X.shape
     k = n // m
@@ -102,11 +114,13 @@ class FlowField:
 
     @property
     def blocks(self) -> int:
-        return self.X.shape[0] // self.m
+        """Number of blocks, n/m."""
+        return int(self.X.shape[0]) // self.m
 
     @property
     def size(self) -> int:
-        return self.X.shape[0] + self.X.shape[1]
+        """Length of a state, n + d."""
+        return int(self.X.shape[0] + self.X.shape[1])
 
     def rates(self, states: Array) -> tuple[Array, Array]:
         """Return derivatives (q, n+d) and 2L (q,) at the states (q, n+d)."""
@@ -136,7 +150,7 @@ class FlowField:
         return beta, e * (2.0 + fall), self.X @ beta - self.y
 
     def measure(self, change: Array, state: Array) -> float:
-        """Size of a change of state: in theta, in 2 rho Delta, and in Delta relative to its largest."""
+        """Size of a change of state: in theta, 2 rho Delta, and Delta relative to its largest."""
         n = self.X.shape[0]
         theta = float(np.max(np.abs(change[:n] @ self.X))) * 2.0
         delta = float(np.max(np.abs(change[n:])))

@@ -1,24 +1,19 @@
 """Flows (step size -> 0) of GD, n-SAM, m-SAM and 1-SAM: path and limit.
 
 The flow is integrated in the dual coordinates of :mod:`.field` by an implicit method of order 13.
-Near zero loss r' = -K M r with K = X diag(s) X^T/n and M = I + (rho/m) blockdiag(X_B diag(s) X_B^T),
-so the rest of Delta is known from P = int r r^T dt, (K M) P + P (K M)^T = r r^T:
-
-    Delta_tail = (1/n m) sum_B diag(X_B^T M_BB P_BB X_B),
-
-and the limit is the minimiser of phi for alpha_eff = alpha exp(-rho Delta) (THEORY section 2).
+Its tail is known in closed form (:mod:`.tail`), and the limit is the minimiser of phi for
+alpha_eff = alpha exp(-rho Delta) (THEORY section 2).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
 
 from .._threads import single_threaded
 from ..algorithms import Algorithm
@@ -29,14 +24,13 @@ from .limit import ImplicitBias, describe, initial_scale, solve_limit
 from .newton import Array
 from .potential import potential
 from .radau import Step, integrate
+from .tail import Watch
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _TOL = 1e-13
 _CHECK_TOL = 1e-11
-_LINEAR_BELOW = 1e-7
-_STALLED_STEPS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,27 +183,26 @@ def implicit_bias(
     flow_field, scale = _field(data, alpha, algorithm, data.y, to_limit=True)
     log_alpha = np.log(scale)
     if algorithm.rho == 0.0:
-        limit = solve_limit(
-            data, alpha=scale, algorithm=algorithm, log_alpha_effective=log_alpha
-        )
-        return _with_loss_integral(limit, 0.5 * potential(limit.beta, scale))
+        limit = solve_limit(data, alpha=scale, algorithm=algorithm, log_alpha_effective=log_alpha)
+        return replace(limit, loss_integral=0.5 * potential(limit.beta, scale))
     if not space.consistent and flow_field.blocks == 1:
         # n-SAM moves along X^T r only, which does not see the part of y outside the range.
         flow_field, _ = _field(data, alpha, algorithm, space.y_range, to_limit=True)
     solvable = space.consistent or flow_field.blocks == 1
     results = []
     for share, tol in enumerate((_CHECK_TOL, _TOL)):
-        watch = _Watch(flow_field, space.rank, solvable, progress, share)
-        time, state, integral, status = integrate(
+        watch = Watch(flow_field, space.rank, solvable, progress, share)
+        _, state, integral, status = integrate(
             flow_field, np.zeros(flow_field.size), tol=tol, finished=watch
         )
-        if status != "finished" or watch.stalled:
+        status = watch.verdict or status
+        if status != "finished":
             break
-        results.append((state[data.n :] + watch.tail(), integral + watch.loss_tail()))
+        tail, loss_tail = watch.tail(state)
+        results.append((state[data.n :] + tail, integral + loss_tail))
     if progress is not None:
         progress(1.0)
-    if len(results) < 2:
-        status = "no_interpolation" if not solvable else status.replace("finished", "max_steps")
+    if status != "finished":
         return describe(
             data,
             flow_field.point(state)[0],
@@ -228,14 +221,9 @@ def implicit_bias(
         log_alpha_effective=log_alpha - algorithm.rho * delta,
         delta=delta,
         loss_integral=0.5 * doubled_loss,
-        alpha_effective_error=algorithm.rho * float(np.max(np.abs(delta - coarse))),
+        alpha_effective_error=algorithm.rho * float(np.max(np.abs(delta - coarse)))
+        + (algorithm.rho * float(np.max(np.abs(tail))) if flow_field.rescaled else 0.0),
     )
-
-
-def _with_loss_integral(limit: ImplicitBias, value: float) -> ImplicitBias:
-    from dataclasses import replace
-
-    return replace(limit, loss_integral=value)
 
 
 def _field(
@@ -266,82 +254,3 @@ def _field(
     rescaled = normalized and m == data.n and to_limit
     field_ = FlowField(data.X, y, m, algorithm.rho, normalized, np.log(scale), rescaled)
     return field_, scale
-
-
-class _Watch:
-    """Decides when the flow is linear to rounding, and knows the rest of its integrals."""
-
-    def __init__(
-        self,
-        flow_field: FlowField,
-        rank: int,
-        solvable: bool,
-        progress: Callable[[float], None] | None,
-        share: int,
-    ) -> None:
-        self.field, self.solvable = flow_field, solvable
-        self.progress, self.share = progress, share
-        self.range = np.linalg.svd(flow_field.X, full_matrices=False)[0][:, :rank]
-        self.start = float(np.linalg.norm(flow_field.y)) or 1.0
-        self.losses: list[float] = []
-        self.stalled = False
-        self.matrix = self.rest = np.empty(0)
-
-    def __call__(self, _time: float, state: Array) -> bool:
-        """Whether the rest of the flow is linear to working accuracy (or no limit is in sight)."""
-        X, n = self.field.X, self.field.X.shape[0]
-        _, s, r = self.field.point(state)
-        size = float(np.linalg.norm(r)) / self.start
-        self.losses.append(size)
-        if self.progress is not None:
-            done = min(1.0, max(0.0, -math.log10(max(size, 1e-300)) / 9.0))
-            self.progress(0.5 * (self.share + done))
-        if not self.solvable and len(self.losses) > _STALLED_STEPS:
-            self.stalled = size > 0.9 * self.losses[-_STALLED_STEPS // 2]
-            return self.stalled
-        if size == 0.0:
-            self.rest, self.matrix, self.s = np.zeros(self.range.shape[1]), np.eye(0), s
-            return True
-        if size > 1e-2:
-            return False
-        kernel = self.range.T @ ((X * s) @ X.T / n) @ self.range
-        rest = self.range.T @ r
-        try:
-            remaining = linalg.solve(kernel, rest, assume_a="pos")
-        except (linalg.LinAlgError, linalg.LinAlgWarning):
-            return False
-        move = 2.0 / n * float(np.max(np.abs(X.T @ (self.range @ remaining))))
-        self.rest, self.kernel, self.s = rest, kernel, s
-        bound = 1e-13 if self.field.rescaled else _LINEAR_BELOW
-        return move <= bound
-
-    def _integral(self) -> tuple[Array, Array]:
-        """Return P = int r r^T dt (n, n) and the blocks M_BB (k, m, m)."""
-        X, m, k = self.field.X, self.field.m, self.field.blocks
-        n, d = X.shape
-        blocks = X.reshape(k, m, d)
-        grow = np.einsum("kad,kbd->kab", blocks * self.s, blocks) * (self.field.rho / m)
-        grow += np.eye(m)
-        moved = np.einsum("kab,kbr->kar", grow, self.range.reshape(k, m, -1)).reshape(n, -1)
-        kernel = self.range.T @ ((X * self.s) @ (X.T @ moved)) / n
-        inner = linalg.solve_continuous_lyapunov(kernel, np.outer(self.rest, self.rest))
-        return self.range @ inner @ self.range.T, grow
-
-    def tail(self) -> Array:
-        """Return what is left of Delta (d,); zero in the rescaled normalised flow."""
-        X, m, k = self.field.X, self.field.m, self.field.blocks
-        n, d = X.shape
-        if self.field.normalized or not np.any(self.rest):
-            return np.zeros(d)
-        P, grow = self._integral()
-        own = np.stack([P[b * m : (b + 1) * m, b * m : (b + 1) * m] for b in range(k)])
-        weighted = np.einsum("kab,kbc->kac", grow, own)
-        blocks = X.reshape(k, m, d)
-        result: Array = np.einsum("kad,kab,kbd->d", blocks, weighted, blocks, optimize=True)
-        return result / (n * m)
-
-    def loss_tail(self) -> float:
-        """Return what is left of int 2L."""
-        if self.field.normalized or not np.any(self.rest):
-            return 0.0
-        return float(np.trace(self._integral()[0])) / self.field.X.shape[0]

@@ -42,8 +42,8 @@ class ImplicitBias:
         Displacement of the mirror image by finite steps, dimensionless; zero for a flow.
     status : str
         "converged"; "least_squares" (y outside the range of X: the least-squares limit);
-        "no_interpolation", "singular", "max_steps" (the flow has no zero-loss limit, or was stopped;
-        beta is then the last point of the flow and nothing is certified).
+        "no_interpolation", "singular", "max_steps" (the flow has no zero-loss limit, or was
+        stopped; beta is then the last point of the flow and nothing is certified).
     algorithm : Algorithm
         What was run.
     alpha : ndarray, shape (d,)
@@ -74,6 +74,7 @@ class ImplicitBias:
     alpha_effective_error: float
 
     def __repr__(self) -> str:
+        """Return one line: algorithm, status, norms, sharpness and error bound."""
         bound = "none" if self.certificate is None else f"{self.certificate.error_bound:.1e}"
         return (
             f"ImplicitBias({self.algorithm.label}, {self.status}, d={self.beta.size}, "
@@ -83,7 +84,7 @@ class ImplicitBias:
 
     @property
     def l1_norm(self) -> float:
-        """sum |beta|, units of beta."""
+        """Sum of |beta|, units of beta."""
         return float(np.sum(np.abs(self.beta)))
 
     @property

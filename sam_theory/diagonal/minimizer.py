@@ -93,9 +93,7 @@ def minimize_potential(
     return minimize_on_rows(matrix, space, np.log(scale), displacement)
 
 
-def minimize_on_rows(
-    X: Array, space: RowSpace, log_alpha: Array, shift: Array
-) -> PotentialMinimum:
+def minimize_on_rows(X: Array, space: RowSpace, log_alpha: Array, shift: Array) -> PotentialMinimum:
     """Solve for a known row space; log_alpha, shift (d,); alpha may be below its public range."""
     dual = np.zeros(X.shape[0])
     if space.rank == 0:

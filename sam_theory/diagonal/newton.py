@@ -3,7 +3,8 @@
 With beta = A sinh(theta), theta = X^T mu + shift and A = alpha^2/2, the minimiser of the potential
 on {X beta = y} is the zero of the gradient of the convex dual
 
-    F(mu) = sum_j A_j cosh(theta_j) - mu^T y,   grad F = X beta - y,   Hess F = X diag(A cosh theta) X^T.
+    F(mu) = sum_j A_j cosh(theta_j) - mu^T y,
+    grad F = X beta - y,   Hess F = X diag(A cosh theta) X^T.
 
 |F'''| <= F'' holds along every coordinate direction of theta, so a step that changes theta by at
 most about one decreases F; longer steps are found by a safeguarded search for the zero of the
@@ -46,7 +47,9 @@ class DualSolution:
 
 
 @numba.njit(cache=True)
-def entropy_curve(theta, theta_low, scale, log_scale, beta, slope):
+def entropy_curve(
+    theta: Array, theta_low: Array, scale: Array, log_scale: Array, beta: Array, slope: Array
+) -> None:
     """Write beta = A sinh(theta) and slope = A cosh(theta) for theta + theta_low, all (d,).
 
     log_scale = log A is used where A = scale or the hyperbolic functions leave the normal range.

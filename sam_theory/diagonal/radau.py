@@ -16,7 +16,7 @@ import numpy as np
 from numpy.polynomial import legendre, polynomial
 from scipy import linalg
 
-from .field import FlowField
+from .field import FlowField, Linearization
 from .newton import Array
 
 STAGES = 7
@@ -36,6 +36,7 @@ class Tableau:
 
     @property
     def real_eigenvalue(self) -> float:
+        """The real eigenvalue of the Butcher matrix."""
         return float(self.eigenvalues[0].real)
 
 
@@ -148,7 +149,16 @@ def integrate(
     return time, state, integral, "max_steps"
 
 
-def _attempt(field, lin, table, state, rate, size, previous, tol):  # type: ignore[no-untyped-def]
+def _attempt(
+    field: FlowField,
+    lin: Linearization,
+    table: Tableau,
+    state: Array,
+    rate: Array,
+    size: float,
+    previous: Step | None,
+    tol: float,
+) -> tuple[Array, float, float, Array] | None:
     """Solve the stages; None if Newton fails, else (increments, error, int 2L, last rate)."""
     factors = size * table.eigenvalues
     lu = lin.factorize(factors)

@@ -1,0 +1,61 @@
+"""Train and test loss against steps, with the test loss that the theory predicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from figures import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+COLUMNS = ("algorithm", "kind", "rho", "step", "train_loss", "test_loss", "test_loss_theory")
+CAPTION = (
+    "Loss of GD, n-SAM and 1-SAM on the published 20 x 30 instance. Dashed lines in panel b: the test loss that "
+    "the theory of the flow predicts without running a step. The runs use the published step size, 5/30; "
+    "what remains between a curve and its line is the effect of the finite step, which the finite-step identity "
+    "reproduces exactly."
+)
+ALT = (
+    "Two panels against steps: train loss falls to rounding; test loss levels off on dashed lines."
+)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the curves.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``results/loss_curves.csv``: one row per algorithm and recorded step.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Panel a train loss, panel b test loss with the predictions.
+    """
+    import matplotlib.pyplot as plt
+
+    style.require(table.columns, COLUMNS, "loss_curves")
+    with style.house("loss_curves"):
+        figure, (train, test) = plt.subplots(
+            2, 1, figsize=(style.COLUMN_WIDTH, 4.6), sharex=True, layout="constrained"
+        )
+        for (kind, algorithm, rho), part in table.groupby(["kind", "algorithm", "rho"], sort=False):
+            look = style.LOOKS[kind]
+            shown = part[part["step"] > 0]
+            train.plot(
+                shown["step"],
+                shown["train_loss"],
+                color=look.color,
+                label=style.label(algorithm, rho),
+            )
+            test.plot(shown["step"], shown["test_loss"], color=look.color)
+            test.axhline(part["test_loss_theory"].iloc[0], color=look.color, ls=(0, (4, 3)), lw=0.8)
+        for index, (axes, name) in enumerate(((train, "train loss"), (test, "test loss"))):
+            axes.set(xscale="log", yscale="log", ylabel=name)
+            style.letter(axes, index, name if axes is train else "test loss; dashed: theory")
+        train.legend()
+        test.set_xlabel("steps")
+    return figure

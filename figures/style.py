@@ -1,0 +1,88 @@
+"""The look of all pictures: an algorithm has one colour, marker and line everywhere.
+
+Colours are those of Okabe and Ito, told apart with any common form of colour blindness; marker and
+line differ as well, so that nothing depends on colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMN_WIDTH = 4.2
+"""Width of a picture in inches; text of 8 points stays readable when printed at 3.3 inches."""
+
+_RC = {
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 200,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "font.size": 8,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an algorithm looks: colour, marker, line."""
+
+    color: str
+    marker: str
+    line: str | tuple[int, tuple[int, ...]]
+
+
+LOOKS = {
+    "gd": Look("#000000", "s", "-"),
+    "sgd": Look("#CC79A7", "v", (0, (1, 1))),
+    "n-sam": Look("#0072B2", "o", (0, (5, 1))),
+    "m-sam": Look("#009E73", "^", (0, (3, 1, 1, 1))),
+    "1-sam": Look("#D55E00", "D", "-"),
+}
+
+
+@contextmanager
+def house(name: str) -> Iterator[None]:
+    """Apply the look to what is drawn inside; `name` makes the ids inside an SVG reproducible."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({**_RC, "svg.hashsalt": name}):
+        yield
+
+
+def label(algorithm: str, rho: float) -> str:
+    """Return "n-SAM, rho = 0.3" with the Greek letter; only the name if rho is 0."""
+    return algorithm if rho == 0.0 else f"{algorithm}, ρ = {rho:g}"
+
+
+def require(table_columns: object, needed: tuple[str, ...], name: str) -> None:
+    """Raise ValueError that names the columns of table `name` that a picture needs and lacks."""
+    missing = [column for column in needed if column not in list(table_columns)]  # type: ignore[call-overload]
+    if missing:
+        raise ValueError(f"table {name} lacks the columns {', '.join(missing)}")
+
+
+def letter(axes: Axes, index: int, text: str) -> None:
+    """Title a panel "a  text"."""
+    axes.set_title(f"{'abcdefgh'[index]}   {text}")

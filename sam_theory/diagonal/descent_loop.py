@@ -1,0 +1,162 @@
+"""The loop around the kernels: stretches between recording points, stopping, rolling back.
+
+A kernel works on the state in place. Before each stretch the state is copied, so that after a
+divergence the stretch is repeated up to the last good step; nothing is paid for that inside the
+compiled loop.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from . import descent_kernels as kernels
+from .descent_plan import Phase, Plan, Rows
+
+Array = npt.NDArray[np.float64]
+Record = tuple[int, int, float, float]
+Status = Literal["converged", "max_steps", "diverged"]
+
+_CHUNK = 1 << 16
+_BLOW_UP = 1e100
+_PADDED_BELOW = 256
+
+
+class Trainer:
+    """State of a run; ``run`` carries out the plan and leaves the result in the attributes.
+
+    Rows shorter than 256 are padded with zeros to a multiple of 8 coordinates, whose weights are
+    zero and stay so: the compiled loops then have no remainders.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        data, start = plan.data, plan.start
+        n, d = data.X.shape
+        self.plan = plan
+        self.d = d
+        width = d + (-d % 8 if d < _PADDED_BELOW else 0)
+        self.X, self.y = _widen(data.X, width), data.y
+        self.rows = np.arange(n, dtype=np.int64)[None, :]
+        origin = plan.alpha / np.sqrt(2.0)
+        plus, minus = (origin, origin) if start is None else (start.w_plus, start.w_minus)
+        self.w_plus, self.w_minus = _widen(plus, width), _widen(minus, width)
+        self.beta = 0.5 * ((self.w_plus - self.w_minus) * (self.w_plus + self.w_minus))
+        self.nu = np.zeros(n) if start is None else start.nu.copy()
+        self.low = np.ones(width)
+        if start is not None:
+            self.low[:d] = start.smallest_factor
+        self.step = plan.first
+        self.loss = kernels.mean_loss(self.X, self.y, self.beta)
+        if not np.isfinite(self.loss):
+            raise InputError("alpha, X and y are so large that the initial loss overflows")
+        base = self.loss if start is None else start._history[0][2]
+        self.limit = min(_BLOW_UP * max(1.0, base), 1e300)
+        self.status: Status = "max_steps"
+        self.diverged_at: int | None = None
+        self.history: list[Record] = []
+        self.done: list[Phase] = []
+
+    def test_loss(self) -> float:
+        """Loss on the test set, nan without one."""
+        test = self.plan.data.test
+        if test is None:
+            return float("nan")
+        return float(kernels.mean_loss(test.X, test.y, self.beta[: self.d]))
+
+    def run(self) -> None:
+        """Carry out all phases, unless the loss reaches tol or blows up before."""
+        plan = self.plan
+        offset = 0 if plan.start is None else len(plan.start.phases)
+        if plan.start is None:
+            self._note(0)
+        last = int(plan.marks[-1])
+        for index, phase in enumerate(plan.phases):
+            begun = self.step
+            end = begun + phase.steps
+            while self.step < end and self.status == "max_steps":
+                mark = int(plan.marks[np.searchsorted(plan.marks, self.step, side="right")])
+                self._stretch(phase, begun, min(mark, end), at_mark=mark <= end)
+                if self.step == mark or self.status != "max_steps":
+                    self._note(offset + index)
+                if plan.progress is not None:
+                    plan.progress((self.step - plan.first) / (last - plan.first))
+            self.done.append(Phase(phase.algorithm, phase.step_size, self.step - begun))
+            if self.status != "max_steps":
+                break
+
+    def _note(self, phase: int) -> None:
+        if not self.history or self.history[-1][0] != self.step:
+            self.history.append((self.step, phase, self.loss, self.test_loss()))
+
+    def _stretch(self, phase: Phase, begun: int, stop: int, at_mark: bool) -> None:
+        """Run to stop, or to the end of a chunk, and settle what came of it."""
+        batch, _ = phase.algorithm.resolve(self.plan.data.n)
+        full = phase.algorithm.batch_size is None
+        size = min(stop - self.step, max(1, _CHUNK // (1 if full else batch)))
+        rows = self.rows if full else self.plan.stream.take(size, batch)
+        gammas = phase.gammas(self.step - begun, self.step - begun + size)
+        look = self.plan.tol > 0.0 and (full or (at_mark and self.step + size == stop))
+        tol = self.plan.tol if look else -1.0
+        saved = self._copy()
+        flag, k, loss = self._kernel(phase, rows, gammas, tol)
+        if not full and flag == kernels.DONE:
+            loss = kernels.mean_loss(self.X, self.y, self.beta)
+            if loss <= tol:
+                flag = kernels.REACHED
+            elif not loss <= self.limit:
+                flag = kernels.DIVERGED
+        if flag == kernels.DIVERGED:
+            self.status, self.diverged_at = "diverged", self.step + k
+            k, loss = self._back(phase, rows, gammas, max(k - 1, 0), saved)
+        elif flag == kernels.REACHED:
+            self.status = "converged"
+        self.step += k
+        self.loss = float(loss)
+
+    def _back(
+        self, phase: Phase, rows: Rows, gammas: Array, k: int, saved: tuple[Array, ...]
+    ) -> tuple[int, float]:
+        """Return to the state k steps into the stretch, or to its start if that one is bad too."""
+        for steps in (k, 0):
+            self._restore(saved)
+            self._kernel(phase, rows, gammas[:steps], -1.0)
+            loss = kernels.mean_loss(self.X, self.y, self.beta)
+            if loss <= self.limit:
+                break
+        return steps, loss
+
+    def _arrays(self) -> tuple[Array, ...]:
+        return self.w_plus, self.w_minus, self.beta, self.nu, self.low
+
+    def _copy(self) -> tuple[Array, ...]:
+        return tuple(array.copy() for array in self._arrays())
+
+    def _restore(self, saved: tuple[Array, ...]) -> None:
+        for array, old in zip(self._arrays(), saved, strict=True):
+            array[:] = old
+
+    def _kernel(
+        self, phase: Phase, rows: Rows, gammas: Array, tol: float
+    ) -> tuple[int, int, float]:
+        rule, decay, limit = phase.algorithm, self.plan.weight_decay, self.limit
+        batch, m = rule.resolve(self.plan.data.n)
+        full = rule.batch_size is None
+        state = self._arrays()
+        with np.errstate(over="ignore", invalid="ignore"):
+            if rule.rho == 0.0 and batch == 1 and not full:
+                return kernels.run_single(self.X, self.y, rows, gammas, decay, limit, *state)
+            common = (self.X, self.y, rows, full, gammas, decay, tol, limit, *state)
+            if rule.rho == 0.0:
+                return kernels.run_plain(*common)
+            if m == 1 and rule.ascent_steps == 1:
+                return kernels.run_examples(*common, rule.rho, rule.normalized)
+            return kernels.run_blocks(*common, rule.rho, m, rule.normalized, rule.ascent_steps)
+
+
+def _widen(array: Array, width: int) -> Array:
+    wide = np.zeros((*array.shape[:-1], width))
+    wide[..., : array.shape[-1]] = array
+    return wide

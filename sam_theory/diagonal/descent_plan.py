@@ -1,0 +1,268 @@
+"""What a call of descend asks for: checked arguments, recording steps, the stream of minibatches."""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..algorithms import Algorithm
+from ..errors import InputError
+from ..regression import Regression
+from .descent_kernels import draw_rows
+from .limit import initial_scale
+
+if TYPE_CHECKING:
+    from .descent import Descent
+
+Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """A stretch of a run.
+
+    Attributes
+    ----------
+    algorithm : Algorithm
+        What was run.
+    step_size : float or (steps,) array
+        gamma, dimensionless; one value or one per planned step.
+    steps : int
+        Number of steps: planned, or done in a finished run.
+    """
+
+    algorithm: Algorithm
+    step_size: float | Array
+    steps: int
+
+    def gammas(self, lo: int, hi: int) -> Array:
+        """Step sizes of the steps lo, ..., hi - 1 of this phase."""
+        if isinstance(self.step_size, float):
+            return np.full(hi - lo, self.step_size)
+        return self.step_size[lo:hi]
+
+
+class RowStream:
+    """Rows of consecutive stochastic steps, drawn from a generator or prescribed.
+
+    A draw consumes exactly batch uniform numbers per step, so the stream does not depend on how many
+    steps are asked for at a time.
+    """
+
+    def __init__(self, n: int, generator: np.random.Generator, given: Rows | None = None) -> None:
+        self.n, self.generator, self.given = n, generator, given
+        self.used = 0
+
+    def take(self, steps: int, batch: int) -> Rows:
+        """Return the rows, shape (steps, batch), of the next steps."""
+        if self.given is None:
+            return draw_rows(self.generator.random((steps, batch)), self.n)
+        self.used += steps
+        return self.given[self.used - steps : self.used]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The checked arguments of one call of descend."""
+
+    data: Regression
+    alpha: Array
+    phases: tuple[Phase, ...]
+    first: int
+    marks: Rows
+    stream: RowStream
+    weight_decay: float
+    tol: float
+    start: Descent | None
+    progress: Callable[[float], None] | None
+
+
+def make_plan(
+    data: Regression,
+    *,
+    alpha: Any,
+    stretch: tuple[Any, Any, Any],
+    phases: Any,
+    record: Any,
+    seed: Any,
+    batches: Any,
+    weight_decay: Any,
+    tol: Any,
+    progress: Any,
+    start: Any,
+) -> Plan:
+    """Check everything; InputError names the argument."""
+    if not isinstance(data, Regression):
+        raise InputError(f"data must be a Regression, not {type(data).__name__}")
+    if progress is not None and not callable(progress):
+        raise InputError("progress must be a function of one number")
+    scale = _alpha(data, alpha, start)
+    planned = _phases(data, stretch, phases)
+    first = 0 if start is None else start.steps
+    last = first + sum(phase.steps for phase in planned)
+    return Plan(
+        data=data,
+        alpha=scale,
+        phases=planned,
+        first=first,
+        marks=_marks(record, first, last),
+        stream=_stream(data.n, planned, seed, batches, start),
+        weight_decay=_nonnegative("weight_decay", weight_decay),
+        tol=_nonnegative("tol", tol),
+        start=start,
+        progress=progress,
+    )
+
+
+def _alpha(data: Regression, alpha: Any, start: Any) -> Array:
+    from .descent import Descent
+
+    if start is None:
+        if alpha is None:
+            raise InputError("alpha is required")
+        return initial_scale(alpha, data.d)
+    if not isinstance(start, Descent):
+        raise InputError(f"start must be a Descent, not {type(start).__name__}")
+    same = start.data is data or (
+        np.array_equal(start.data.X, data.X) and np.array_equal(start.data.y, data.y)
+    )
+    if not same:
+        raise InputError("start is a run on other data")
+    if alpha is not None and not np.array_equal(initial_scale(alpha, data.d), start.alpha):
+        raise InputError("alpha differs from the one of start; leave it out")
+    return start.alpha
+
+
+def _phases(data: Regression, stretch: tuple[Any, Any, Any], phases: Any) -> tuple[Phase, ...]:
+    if phases is None:
+        missing = [
+            name
+            for name, value in zip(("algorithm", "step_size", "steps"), stretch, strict=True)
+            if value is None
+        ]
+        if missing:
+            raise InputError(f"{missing[0]} is required (or phases)")
+        return (_phase(data, stretch, ""),)
+    if any(value is not None for value in stretch):
+        raise InputError("phases excludes algorithm, step_size and steps")
+    if not isinstance(phases, Iterable):
+        raise InputError("phases must be a sequence of (algorithm, step_size, steps)")
+    checked = []
+    for index, entry in enumerate(phases):
+        if not isinstance(entry, tuple | list) or len(entry) != 3:
+            raise InputError(f"phases[{index}] must be (algorithm, step_size, steps)")
+        checked.append(_phase(data, tuple(entry), f"phases[{index}]: "))
+    if not checked:
+        raise InputError("phases is empty")
+    return tuple(checked)
+
+
+def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
+    algorithm, step_size, steps = entry
+    if not isinstance(algorithm, Algorithm):
+        raise InputError(f"{where}algorithm must be an Algorithm, not {type(algorithm).__name__}")
+    algorithm.resolve(data.n)
+    count = _integer(f"{where}steps", steps)
+    if count < 1:
+        raise InputError(f"{where}steps must be >= 1, not {count}")
+    try:
+        sizes = np.array(step_size, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}step_size must be a number or an array of them") from None
+    if sizes.ndim and sizes.shape != (count,):
+        raise InputError(f"{where}step_size has shape {sizes.shape}, expected ({count},) for steps")
+    bad = ~(np.isfinite(sizes) & (sizes > 0.0))
+    if bad.any():
+        value = float(sizes[bad][0]) if sizes.ndim else float(sizes)
+        raise InputError(f"{where}step_size must be positive and finite, not {value:g}")
+    sizes.setflags(write=False)
+    return Phase(algorithm, sizes if sizes.ndim else float(sizes), count)
+
+
+def _marks(record: Any, first: int, last: int) -> Rows:
+    if record is None:
+        steps = np.empty(0, np.int64)
+    elif np.ndim(record) == 0:
+        every = _integer("record", record)
+        if every < 1:
+            raise InputError(f"record must be >= 1, not {every}")
+        steps = np.arange(first // every + 1, last // every + 1, dtype=np.int64) * every
+    else:
+        steps = _integers("record", record).ravel()
+        outside = (steps < first) | (steps > last)
+        if outside.any():
+            raise InputError(
+                f"record asks for step {steps[outside][0]}, outside {first} to {last}"
+            )
+    return np.unique(np.append(steps[steps > first], last))
+
+
+def _stream(n: int, phases: tuple[Phase, ...], seed: Any, batches: Any, start: Any) -> RowStream:
+    stochastic = [phase for phase in phases if phase.algorithm.batch_size is not None]
+    given = None
+    if batches is not None:
+        if seed is not None:
+            raise InputError("batches excludes seed")
+        given = _batches(n, stochastic, batches)
+    if seed is None:
+        if start is not None:
+            return RowStream(n, copy.deepcopy(start.generator), given)
+        return RowStream(n, np.random.default_rng(0), given)
+    if isinstance(seed, np.random.Generator):
+        return RowStream(n, seed, given)
+    number = _integer("seed", seed)
+    if number < 0:
+        raise InputError(f"seed must be >= 0, not {number}")
+    return RowStream(n, np.random.default_rng(number), given)
+
+
+def _batches(n: int, stochastic: list[Phase], batches: Any) -> Rows:
+    if not stochastic:
+        raise InputError("batches given, but no algorithm has a batch_size")
+    sizes = {phase.algorithm.batch_size for phase in stochastic}
+    if len(sizes) > 1:
+        raise InputError("batches needs the same batch_size in every stochastic phase")
+    expected = (sum(phase.steps for phase in stochastic), sizes.pop())
+    rows = _integers("batches", batches)
+    if rows.ndim == 1 and expected[1] == 1:
+        rows = rows[:, None]
+    if rows.shape != expected:
+        raise InputError(f"batches has shape {rows.shape}, expected {expected} (steps, batch_size)")
+    outside = (rows < 0) | (rows >= n)
+    if outside.any():
+        raise InputError(f"batches names row {rows[outside][0]}, outside 0 to {n - 1}")
+    return np.ascontiguousarray(rows)
+
+
+def _integers(name: str, value: Any) -> Rows:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{name} must hold integers, not dtype {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} must be an integer, not {value!r}") from None
+
+
+def _nonnegative(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be a number >= 0, not {value!r}") from None
+    if not (math.isfinite(number) and number >= 0.0):
+        raise InputError(f"{name} must be finite and >= 0, not {number:g}")
+    return number

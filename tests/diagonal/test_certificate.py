@@ -1,0 +1,138 @@
+"""No true error exceeds its bound; wrong candidates are seen; the checker itself can fail."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from diagonal.truth import exact_minimum, max_error, random_instance
+
+from sam_theory import InputError, certify, minimize_potential
+from sam_theory.diagonal import certificate as module
+
+
+def assert_bounds_hold(certificate, beta, exact):
+    error = max_error(beta, exact)
+    assert error <= certificate.error_bound, f"error {error:.3e} > {certificate.error_bound:.3e}"
+    for j, (b, e) in enumerate(zip(beta, exact, strict=True)):
+        own = max_error([b], [e])
+        assert own <= certificate.coordinate_bounds[j], f"coordinate {j}: {own:.3e}"
+    return error
+
+
+def survey(count, seed):
+    rng = np.random.default_rng(seed)
+    ratios, relative = [], []
+    for _ in range(count):
+        X, y, alpha = random_instance(rng)
+        found = minimize_potential(X, y, alpha)
+        assert found.status == "converged"
+        exact = exact_minimum(X, y, alpha, found.dual)
+        error = assert_bounds_hold(found.certificate, found.beta, exact)
+        ratios.append(found.certificate.error_bound / max(error, 1e-300))
+        relative.append(found.certificate.error_bound / np.max(np.abs(found.beta)))
+    return np.array(ratios), np.array(relative)
+
+
+def test_no_error_exceeds_its_bound():
+    ratios, relative = survey(120, seed=1)
+    assert np.median(ratios) < 1e5
+    assert np.median(relative) < 1e-12
+
+
+@pytest.mark.slow
+def test_no_error_exceeds_its_bound_on_2000_instances(capsys):
+    ratios, relative = survey(2000, seed=2)
+    with capsys.disabled():
+        print(
+            f"\nbound/error: median {np.median(ratios):.3g}; bound/max|beta|: "
+            f"median {np.median(relative):.2e}, 99% {np.quantile(relative, 0.99):.2e}, "
+            f"infinite {np.count_nonzero(~np.isfinite(relative))}"
+        )
+    assert np.median(ratios) < 1e5
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-4, 1.0])
+@pytest.mark.parametrize("along", ["null space", "anywhere"])
+def test_a_wrong_candidate_is_seen(size, along):
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        X, y = rng.standard_normal((6, 12)), rng.standard_normal(6)
+        found = minimize_potential(X, y, 0.1)
+        move = rng.standard_normal(12)
+        if along == "null space":
+            move -= np.linalg.pinv(X) @ (X @ move)
+        wrong = found.beta + size * move / np.max(np.abs(move))
+        given = certify(X, y, 0.1, wrong)
+        exact = exact_minimum(X, y, 0.1, found.dual)
+        error = assert_bounds_hold(given, wrong, exact)
+        assert error > 0.5 * size
+        assert size > 0.1 or given.error_bound < 1e3 * np.sqrt(size)
+
+
+def test_the_checker_catches_a_bound_that_is_too_small():
+    X, y = np.random.default_rng(4).standard_normal((2, 3, 5))[:, :, :5]
+    y = y[:, 0]
+    found = minimize_potential(X, y, 0.3)
+    exact = exact_minimum(X, y, 0.3, found.dual)
+    wrong = found.beta + 1e-3
+    with pytest.raises(AssertionError):
+        assert_bounds_hold(found.certificate, wrong, exact)
+    shrunk = replace(
+        certify(X, y, 0.3, wrong), coordinate_bounds=np.zeros(5), error_bound=np.inf
+    )
+    with pytest.raises(AssertionError):
+        assert_bounds_hold(shrunk, wrong, exact)
+
+
+def test_the_gap_bounds_the_suboptimality_of_a_feasible_point():
+    rng = np.random.default_rng(5)
+    X, y = rng.standard_normal((4, 9)), rng.standard_normal(4)
+    found = minimize_potential(X, y, 0.2)
+    move = rng.standard_normal(9)
+    move -= np.linalg.pinv(X) @ (X @ move)
+    from sam_theory.diagonal.potential import potential
+
+    for size in (1e-3, 1e-1, 1.0):
+        point = found.beta + size * move
+        excess = potential(point, 0.2) - potential(found.beta, 0.2)
+        assert 0.0 < excess <= certify(X, y, 0.2, point).gap
+
+
+def test_stationarity_bounds_the_distance_from_the_row_space():
+    rng = np.random.default_rng(6)
+    X, y = rng.standard_normal((3, 7)), rng.standard_normal(3)
+    point = rng.standard_normal(7)
+    xi = 0.5 * np.arcsinh(2.0 * point / 0.2**2)
+    best = xi - X.T @ np.linalg.lstsq(X.T, xi)[0]
+    assert certify(X, y, 0.2, point).stationarity >= np.max(np.abs(best)) / np.sqrt(7)
+
+
+def test_verification_failure_gives_an_infinite_bound(monkeypatch):
+    X, y = np.random.default_rng(7).standard_normal((2, 3, 6))
+    y = y[:, 0]
+    found = minimize_potential(X, y, 0.1)
+    original = module._Verified.__init__
+
+    def spoiled(self, rows, weight):
+        original(self, rows, weight)
+        self.defect = 1.5
+
+    monkeypatch.setattr(module._Verified, "__init__", spoiled)
+    given = certify(X, y, 0.1, found.beta)
+    assert given.error_bound == np.inf and not given.valid
+
+
+def test_every_number_says_its_side():
+    X, y = np.eye(2, 3), np.ones(2)
+    lines = minimize_potential(X, y, 0.1).certificate.lines()
+    assert len(lines) == 4 and all("upper bound" in line for line in lines)
+
+
+def test_bad_candidates_are_named():
+    X, y = np.eye(2, 3), np.ones(2)
+    with pytest.raises(InputError, match="beta must be 3 finite numbers"):
+        certify(X, y, 0.1, np.ones(2))
+    with pytest.raises(InputError, match="beta"):
+        certify(X, y, 0.1, [0.0, np.nan, 0.0])
+    with pytest.raises(InputError, match="alpha"):
+        certify(X, y, 0.0, np.ones(3))
