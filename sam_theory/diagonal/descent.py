@@ -5,18 +5,22 @@ The balanced coordinates w+- = (u +- v)/sqrt 2 evolve by factors, w+-(k+1) = w+-
     c+- = 1 -+ gamma a - gamma (b + weight decay),   a = mean_B g_B' = X^T z,
     b = mean_B rho_B g_B g_B'
 
-(primes at the perturbed point). With nu = sum gamma z accumulated beside the weights, any iterate is
+(primes at the perturbed point). With nu = sum gamma z accumulated beside the weights, any iterate
+is, exactly,
 
     beta_T = A sinh(-2 X^T nu + shift),  A = |w+ w-| = alpha_eff^2 / 2,
     shift = log|w+/w-| + 2 X^T nu,
 
-so it minimises phi_{alpha_eff}(beta) - <shift/2, beta> among the beta with X beta = X beta_T: THEORY
-section 3, for GD, SGD and n-, m-, 1-SAM, any step size, any minibatches. The sums of log|c+-| of
-that section are log|w+- / w+-(0)| and need no accumulator. Since beta depends on squares only, the
-identity survives a factor c+- that changes sign; the coordinate is reported all the same.
+so it minimises phi_{alpha_eff}(beta) - <shift/2, beta> among the beta with X beta = X beta_T:
+THEORY section 3, for GD, SGD and n-, m-, 1-SAM, any step size, any minibatches. The sums of
+log|c+-| of that section are log|w+- / w+-(0)| and need no accumulator. As beta depends on squares
+only, the identity survives a factor c+- that changes sign; the coordinate is reported all the same.
 
-With several ascent steps the even part of the perturbation enters the odd part of c+-, so that nu no
+With several ascent steps the even part of the perturbation enters the odd part of c+-, and nu no
 longer holds all of it; the identity stays exact, and the remainder is part of ``shift``.
+
+In (u, v), where the published code computes, u - v rounds to zero once w- is 1e-16 times w+, and
+the coordinate can then never change sign; w+- keep their relative accuracy.
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = npt.NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Descent:
     """A finished run of finite-step training.
@@ -93,6 +99,7 @@ class Descent:
     _history: tuple[Record, ...]
 
     def __repr__(self) -> str:
+        """Name the algorithms, how the run ended, and the losses."""
         names = " -> ".join(phase.algorithm.label for phase in self.phases)
         end = f"{self.status} at {self.diverged_at}" if self.diverged_at else self.status
         test = "" if self.test_loss is None else f", test_loss={self.test_loss:.6g}"
@@ -227,7 +234,8 @@ def descend(
     batches : (steps, batch_size) int array, optional
         Prescribes the rows of every stochastic step instead; repetitions are allowed.
     weight_decay : float
-        Adds weight_decay * (u, v) to the gradient, >= 0.
+        Adds weight_decay * (u, v) to the gradient, >= 0. The published code subtracts wd * (u, v)
+        per step, without the step size: its wd is step_size * weight_decay here.
     tol : float
         Stop once the loss is <= tol; 0 never stops. Stochastic runs look only where they record.
     progress : callable, optional

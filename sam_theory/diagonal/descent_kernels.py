@@ -18,13 +18,13 @@ and 20 d more for the update. At (n, d) = (200, 1000) that is 1.6 MB a pass, abo
 third-level cache of a current server core.
 
 Sums may be reassociated; nothing is assumed about infinities and NaN. The elementwise updates are
-compiled without any such freedom, so that restarting from stored weights changes no bit. One thread.
+compiled without any such freedom, so restarting from stored weights changes no bit. One thread.
 
-Every kernel runs ``gammas.size`` steps on the rows ``rows[0]`` (``full``: the same rows every step)
-or ``rows[k]`` in step k, changes the state arrays in place, and returns (flag, k, loss): DONE after
-k steps, REACHED if the loss of the state after k steps is <= tol, DIVERGED if that loss exceeds
-``limit`` or is not finite. ``loss`` is the mean over the rows of that step; with ``full`` it is that
-of the final state.
+Every kernel runs ``gammas.size`` steps on the rows ``rows[0]`` (``full``: the same every step) or
+``rows[k]`` in step k, changes the state arrays in place, and returns (flag, k, loss): DONE after k
+steps, REACHED if the loss of the state after k steps is <= tol, DIVERGED if that loss exceeds
+``limit`` or is not finite. ``loss`` is the mean over the rows of that step; with ``full`` it is
+that of the final state.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def draw_rows(uniform, n):
 
 @numba.njit(cache=True, fastmath=_SUMS)
 def block_gradient(X, y, rows, at, lo, hi, point, scale, z, g):
-    """z = scale r and g = X^T z over rows[at, lo:hi], r = X point - y; returns sum r^2."""
+    """Set z = scale r and g = X^T z over rows[at, lo:hi], r = X point - y; returns sum r^2."""
     d = point.shape[0]
     g[:] = 0.0
     squares = 0.0
@@ -279,7 +279,7 @@ def four_examples(X, y, rows, at, k, beta, s, rho, normalized, scale, z, a, b):
 
 @numba.njit(forceinline=True)
 def example_gradients(X, y, rows, at, beta, s, rho, normalized, z, a, b):
-    """a, b and z of one step with one block per example; returns the sum of r^2."""
+    """Set a, b and z of one step with one block per example; returns the sum of r^2."""
     batch = rows.shape[1]
     scale = 1.0 / batch
     tail = batch - batch % 4

@@ -1,4 +1,4 @@
-"""What a call of descend asks for: checked arguments, recording steps, the stream of minibatches."""
+"""What a call of descend asks for: checked arguments, recording steps, stream of minibatches."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Phase:
 class RowStream:
     """Rows of consecutive stochastic steps, drawn from a generator or prescribed.
 
-    A draw consumes exactly batch uniform numbers per step, so the stream does not depend on how many
-    steps are asked for at a time.
+    A draw consumes exactly batch uniform numbers per step, so the stream does not depend on how
+    many steps are asked for at a time.
     """
 
     def __init__(self, n: int, generator: np.random.Generator, given: Rows | None = None) -> None:
@@ -199,9 +199,7 @@ def _marks(record: Any, first: int, last: int) -> Rows:
         steps = _integers("record", record).ravel()
         outside = (steps < first) | (steps > last)
         if outside.any():
-            raise InputError(
-                f"record asks for step {steps[outside][0]}, outside {first} to {last}"
-            )
+            raise InputError(f"record asks for step {steps[outside][0]}, outside {first} to {last}")
     return np.unique(np.append(steps[steps > first], last))
 
 

@@ -111,7 +111,7 @@ def flow(
         raise InputError("times must be finite and non-negative, one or more")
     if np.any(np.diff(at) <= 0.0):
         raise InputError("times must increase")
-    flow_field, scale = _field(data, alpha, algorithm, data.y)
+    flow_field, scale = _field(data, alpha, algorithm)
     n, d, count = data.n, data.d, at.size
     states, integrals = np.full((count, flow_field.size), np.nan), np.full(count, np.nan)
     state, row, total, status = np.zeros(flow_field.size), 0, 0.0, "stops"
@@ -179,8 +179,8 @@ def implicit_bias(
     InputError
         If an argument does not fit, or the algorithm has no flow in closed dual coordinates.
     """
+    flow_field, scale = _field(data, alpha, algorithm, to_limit=True)
     space = data.row_space
-    flow_field, scale = _field(data, alpha, algorithm, data.y, to_limit=True)
     log_alpha = np.log(scale)
     if algorithm.rho == 0.0:
         limit = solve_limit(data, alpha=scale, algorithm=algorithm, log_alpha_effective=log_alpha)
@@ -230,7 +230,7 @@ def _field(
     data: Regression,
     alpha: npt.ArrayLike,
     algorithm: Algorithm,
-    y: Array,
+    y: Array | None = None,
     to_limit: bool = False,
 ) -> tuple[FlowField, Array]:
     """Validate and assemble the field; returns it with alpha as (d,)."""
@@ -252,5 +252,6 @@ def _field(
             )
     normalized = algorithm.normalized and algorithm.rho > 0.0
     rescaled = normalized and m == data.n and to_limit
-    field_ = FlowField(data.X, y, m, algorithm.rho, normalized, np.log(scale), rescaled)
+    labels = data.y if y is None else y
+    field_ = FlowField(data.X, labels, m, algorithm.rho, normalized, np.log(scale), rescaled)
     return field_, scale

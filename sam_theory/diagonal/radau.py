@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.polynomial import legendre, polynomial
+from numpy.polynomial import legendre
 from scipy import linalg
 
 from .field import FlowField, Linearization
@@ -45,14 +45,19 @@ def radau_tableau(stages: int = STAGES) -> Tableau:
     """Return the Radau IIA method with an odd number of stages."""
     difference = np.zeros(stages + 1)
     difference[stages - 1], difference[stages] = 1.0, -1.0
-    inner = legendre.legroots(legendre.legdiv(difference, [1.0, -1.0])[0])
-    nodes = np.append(np.sort((inner.real + 1.0) / 2.0), 1.0)
-    matrix = np.empty((stages, stages))
-    for j in range(stages):
-        others = np.delete(nodes, j)
-        basis = polynomial.polyfromroots(others) / np.prod(nodes[j] - others)
-        integral = polynomial.polyint(basis)
-        matrix[:, j] = polynomial.polyval(nodes, integral)
+    roots = np.sort(legendre.legroots(difference).real)[:-1]
+    slope = legendre.legder(difference)
+    for _ in range(3):
+        roots = roots - legendre.legval(roots, difference) / legendre.legval(roots, slope)
+    points = np.append(roots, 1.0)
+    nodes = (points + 1.0) / 2.0
+    # Exact on Legendre polynomials: int_{-1}^x P_k = (P_{k+1} - P_{k-1})/(2k + 1).
+    values_at = legendre.legvander(points, stages)
+    degree = np.arange(1, stages)
+    integrals = np.empty((stages, stages))
+    integrals[:, 0] = points + 1.0
+    integrals[:, 1:] = (values_at[:, 2:] - values_at[:, :-2]) / (2 * degree + 1)
+    matrix = linalg.solve(values_at[:, :stages].T, integrals.T / 2.0).T
     values, vectors = linalg.eig(matrix)
     keep = [int(np.argmin(np.abs(values.imag)))] + [
         int(i) for i in np.flatnonzero(values.imag > 1e-8)
@@ -166,7 +171,9 @@ def _attempt(
     stages = np.zeros((len(table.nodes), state.size)) if guess is None else guess
     if not np.all(np.isfinite(field.rates(state + stages)[0])):
         stages = np.zeros_like(stages)
-    last, floor = math.inf, 0.02 * tol
+    # Below this, changes of the stages are rounding of theta and of the exponent.
+    floor = max(0.02 * tol, 1e-15 * field.measure(state, state))
+    last = math.inf
     for _ in range(_NEWTON_STEPS):
         rates, doubled_loss = field.rates(state + stages)
         defect = size * (table.matrix @ rates) - stages

@@ -29,7 +29,7 @@ def survey(count, seed):
         exact = exact_minimum(X, y, alpha, found.dual)
         error = assert_bounds_hold(found.certificate, found.beta, exact)
         ratios.append(found.certificate.error_bound / max(error, 1e-300))
-        relative.append(found.certificate.error_bound / np.max(np.abs(found.beta)))
+        relative.append(found.certificate.error_bound / max(np.max(np.abs(found.beta)), 1e-300))
     return np.array(ratios), np.array(relative)
 
 
