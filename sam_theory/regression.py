@@ -72,13 +72,15 @@ def row_space(X: npt.ArrayLike, y: npt.ArrayLike) -> RowSpace:
     n, d = X.shape
     if y.shape[0] != n:
         raise InputError(f"y has length {y.shape[0]} but X has {n} rows")
+    from scipy.linalg import qr
+
     tolerance = max(n, d) * np.finfo(np.float64).eps
-    singular = np.linalg.svd(X, compute_uv=False)
+    # The triangular factor has the singular values of X at the cost of one QR.
+    factor = qr(X.T if n <= d else X, mode="r", check_finite=False)[0][: min(n, d)]
+    singular = np.linalg.svd(factor, compute_uv=False)
     rank = int(np.count_nonzero(singular > tolerance * singular[0]))
     if rank == n:
         return RowSpace(rank, np.arange(n), y, True, 0.0)
-
-    from scipy.linalg import qr
 
     left = np.linalg.svd(X, full_matrices=False)[0][:, :rank]
     unit = float(np.max(np.abs(y))) or 1.0
