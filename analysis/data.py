@@ -16,7 +16,8 @@ GRAMS_PER_UNIT = 10.0
 def published() -> st.Regression:
     """Return the sparse regression of Andriushchenko and Flammarion, with 1000 test rows.
 
-    n = 20, d = 30. Synthetic: Gaussian rows, three nonzero coefficients of unit Euclidean norm, no noise, seed 0.
+    n = 20, d = 30. Synthetic: Gaussian rows, three nonzero coefficients of unit Euclidean norm, no
+    noise, seed 0.
     """
     return st.sparse_regression(n=20, d=30, nonzeros=3, noise=0.0, seed=0, n_test=1000)
 
@@ -50,6 +51,11 @@ def fermentation(test_fraction: float | None = 6 / 21, seed: int = 0) -> st.Regr
     if test_fraction is not None:
         data = data.split(test_fraction, seed=seed)
     return _varying_columns(data).standardize(center=True, scale=True, center_target=True)
+
+
+def fermentation_all_rows() -> st.Regression:
+    """Return the same spectra without test rows: n = 21, d = 1019, rank 20."""
+    return fermentation(None)
 
 
 def _varying_columns(data: st.Regression) -> st.Regression:

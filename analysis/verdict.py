@@ -1,7 +1,7 @@
 """Whether the routes agree: the worst number of each kind beside the limit it must keep.
 
 The limits are those that the project promises: certified solution and finite-step identity to
-rounding, flow against simulation to what two step sizes can resolve.
+rounding, flow against simulation to what three step sizes can resolve.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def verdict(table: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         data_set, algorithm, kind, limits (number of radii); the largest of each column of CRITERIA
-        over radii and step sizes (nan if there is no number); the ratio of the largest
-        differences flow minus simulation at the two step sizes (2 for a first-order method); agrees
-        (bool); why_not (text, empty if it agrees).
+        over radii and step sizes (nan if there is no number); step_ratio, by which the largest
+        difference between flow and simulation falls when the step is halved for the last time (2
+        for a first-order difference); agrees (bool); why_not (text, empty if it agrees).
     """
     import pandas as pd
 
@@ -51,7 +51,7 @@ def verdict(table: pd.DataFrame) -> pd.DataFrame:
     ):
         worst = {name: float(part[name].max()) for name in CRITERIA}
         by_step = part.groupby("step_size")["theory_minus_simulation"].max().sort_index()
-        ratio = float(by_step.iloc[-1] / by_step.iloc[0]) if len(by_step) == 2 else np.nan
+        ratio = float(by_step.iloc[1] / by_step.iloc[0]) if len(by_step) > 1 else np.nan
         complaints = _complaints(part, worst)
         rows.append(
             {

@@ -18,6 +18,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 import sam_theory as st
+from sam_theory.diagonal.reference import descend_reference
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,9 @@ class Row:
     repeats: int = 7
 
 
-def numpy_descent(data: st.Regression, alpha: float, rho: float, gamma: float, steps: int) -> Any:
-    """1-SAM (or GD for rho = 0) as an obvious NumPy loop in u and v."""
-    X, y, n = data.X, data.y, data.n
-    u, v = np.full(data.d, alpha), np.zeros(data.d)
-    for _ in range(steps):
-        r = X @ (u * v) - y
-        if rho == 0.0:
-            g = X.T @ r / n
-            u, v = u - gamma * g * v, v - gamma * g * u
-            continue
-        du, dv = np.zeros_like(u), np.zeros_like(v)
-        for i in range(n):
-            p, q = u + rho * r[i] * X[i] * v, v + rho * r[i] * X[i] * u
-            error = X[i] @ (p * q) - y[i]
-            du += error * X[i] * q / n
-            dv += error * X[i] * p / n
-        u, v = u - gamma * du, v - gamma * dv
+def numpy_descent(data: st.Regression, algorithm: st.Algorithm, steps: int) -> Any:
+    """Return beta after steps of the obvious NumPy loop at step size 0.1."""
+    u, v = descend_reference(data, alpha=0.1, phases=[(algorithm, 0.1, steps)])
     return u * v
 
 
@@ -105,9 +92,9 @@ def rows() -> list[Row]:
             limit,
         )
     ]
-    for rho, algorithm in ((0.0, st.gd()), (0.05, st.one_sam(0.05))):
+    for algorithm in (st.gd(), st.n_sam(0.05), st.one_sam(0.05)):
         steps = 2000
-        exact = numpy_descent(data, 0.1, rho, 0.1, steps)
+        exact = numpy_descent(data, algorithm, steps)
         table.append(
             Row(
                 f"{algorithm.label}, 20 x 30, {steps} steps",
@@ -115,7 +102,7 @@ def rows() -> list[Row]:
                 lambda a=algorithm, s=steps: (
                     st.descend(data, alpha=0.1, algorithm=a, step_size=0.1, steps=s).beta
                 ),
-                lambda r=rho, s=steps: numpy_descent(data, 0.1, r, 0.1, s),
+                lambda a=algorithm, s=steps: numpy_descent(data, a, s),
                 exact,
             )
         )

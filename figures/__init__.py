@@ -1,7 +1,7 @@
 """Pictures: one module per picture, each with ``draw(table) -> Figure``.
 
-Run from a checkout, ``python -m figures NAME``; a picture is drawn from the table that a study left in
-``results/`` and computes nothing that a reader could not recompute from that table.
+Run from a checkout, ``python -m figures NAME``; a picture is drawn from the table that a study
+left in ``results/`` and computes nothing that a reader could not recompute from that table.
 """
 
 # Picture -> (table it is drawn from, study that writes the table).

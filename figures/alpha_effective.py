@@ -16,11 +16,12 @@ COLUMNS = (
     "alpha_effective_theory", "alpha_effective_identity", "beta_star",
 )  # fmt: skip
 CAPTION = (
-    "Effective scale of each coordinate relative to the initial one, at the largest radius of each algorithm. "
-    "Smaller is sparser. Panels of synthetic data: lines are the theory of the flow, markers the accumulated factors of the "
-    "simulated run, grey bands the coordinates of the true solution. Panels of spectra: theory against spectral position."
+    "Effective scale of each coordinate relative to the initial one, at the largest radius of "
+    "each algorithm; smaller favours sparser solutions. Synthetic data: lines are the theory "
+    "of the flow, markers the accumulated factors of the simulated run, grey bands the "
+    "coordinates of the true solution. Spectra: theory against spectral position."
 )
-ALT = "Effective scale per coordinate: GD stays at one, SAM falls below, most for 1-SAM."
+ALT = "One panel per data set, effective scale of each coordinate for each algorithm."
 _MARKERS_BELOW = 100
 
 
@@ -45,7 +46,7 @@ def draw(table: pd.DataFrame) -> Figure:
         figure, panels = plt.subplots(
             len(names),
             1,
-            figsize=(style.COLUMN_WIDTH, 2.5 * len(names) + 0.3),
+            figsize=(style.COLUMN_WIDTH, 2.5 * len(names) + 0.6),
             squeeze=False,
             layout="constrained",
         )
@@ -53,7 +54,12 @@ def draw(table: pd.DataFrame) -> Figure:
             _panel(axes, table[table["data_set"] == name])
             axes.set(yscale="log", ylabel="effective / initial scale")
             style.letter(axes, index, name)
-            axes.legend(loc="lower right")
+        keys = [axes.get_legend_handles_labels() for axes in panels[:, 0]]
+        if all(labels == keys[0][1] for _, labels in keys):
+            figure.legend(*keys[0], loc="outside upper center", ncols=2)
+        else:
+            for axes in panels[:, 0]:
+                axes.legend()
     return figure
 
 

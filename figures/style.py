@@ -6,10 +6,10 @@ line differ as well, so that nothing depends on colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COLUMN_WIDTH = 4.2
 """Width of a picture in inches; text of 8 points stays readable when printed at 3.3 inches."""
 
-_RC = {
+_RC: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.labelsize": 8,
@@ -76,9 +76,10 @@ def label(algorithm: str, rho: float) -> str:
     return algorithm if rho == 0.0 else f"{algorithm}, ρ = {rho:g}"
 
 
-def require(table_columns: object, needed: tuple[str, ...], name: str) -> None:
+def require(columns: Iterable[str], needed: tuple[str, ...], name: str) -> None:
     """Raise ValueError that names the columns of table `name` that a picture needs and lacks."""
-    missing = [column for column in needed if column not in list(table_columns)]  # type: ignore[call-overload]
+    present = set(columns)
+    missing = [column for column in needed if column not in present]
     if missing:
         raise ValueError(f"table {name} lacks the columns {', '.join(missing)}")
 

@@ -14,12 +14,13 @@ COLUMNS = (
     "data_set", "algorithm", "kind", "rho", "step_size", "test_loss_theory", "test_loss_simulation",
 )  # fmt: skip
 CAPTION = (
-    "Test loss of the selected solution against the radius. Lines: theory. Markers: the simulated run with the "
-    "smaller step. The horizontal line is GD. At one radius the perturbation of 1-SAM is much stronger than that of "
-    "n-SAM, so curves are to be compared by shape, not at equal radius."
+    "Test loss of the selected solution against the radius. Lines: theory. Markers: the "
+    "simulated run with the smallest step. The horizontal line is GD. At one radius the "
+    "perturbation of 1-SAM is much stronger than that of n-SAM, so the curves are to be "
+    "compared by shape, not at equal radius."
 )
 ALT = (
-    "Test loss against rho for each data set; markers of the simulation lie on the theory's lines."
+    "One panel per data set, test loss against radius, lines for theory and markers for simulation."
 )
 
 
