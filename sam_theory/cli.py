@@ -1,0 +1,212 @@
+"""The command ``sam-theory``: the limit by theory, the run by simulation, and both side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sam_theory import __version__
+from sam_theory.errors import InputError, MissingExtra
+
+if TYPE_CHECKING:
+    from sam_theory.algorithms import Algorithm
+    from sam_theory.diagonal.descent import Descent
+    from sam_theory.diagonal.limit import ImplicitBias
+    from sam_theory.regression import Regression
+
+KINDS = ("gd", "sgd", "n-sam", "m-sam", "1-sam")
+_EXAMPLES = {
+    "bias": "sam-theory bias data.csv --target y --alpha 0.1 --algorithm 1-sam --rho 0.1",
+    "simulate": "sam-theory simulate data.csv --target y --alpha 0.1 --algorithm n-sam --rho 0.2 "
+    "--step-size 0.05 --steps 20000",
+    "check": "sam-theory check data.csv --target y --alpha 0.1 --algorithm m-sam --m 5 --rho 0.1 "
+    "--step-size 0.01 --steps 100000 --csv comparison.csv",
+}
+_HELP = {
+    "bias": "compute the solution that training selects, from theory alone, with a certificate",
+    "simulate": "train with finite steps and print the losses",
+    "check": "theory beside simulation beside the finite-step identity, coordinate by coordinate",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = _Parser(prog="sam-theory", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"sam-theory {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in _HELP.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example: {_EXAMPLES[name]}",
+            allow_abbrev=False,
+        )
+        _add_arguments(command, finite_steps=name != "bias")
+    return parser
+
+
+def _add_arguments(command: argparse.ArgumentParser, finite_steps: bool) -> None:
+    command.add_argument("file", metavar="FILE", help="data: .csv, .npz or .parquet")
+    command.add_argument("--target", metavar="COL", help="column of labels (not for .npz)")
+    command.add_argument(
+        "--alpha", type=float, required=True, metavar="A", help="initial scale: u(0) = A, v(0) = 0"
+    )
+    command.add_argument("--algorithm", required=True, choices=KINDS, metavar="|".join(KINDS))
+    command.add_argument("--rho", type=float, metavar="R", help="perturbation radius (SAM)")
+    command.add_argument("--m", type=int, metavar="M", help="examples per perturbation (m-sam)")
+    command.add_argument("--batch-size", type=int, metavar="B", help="examples per step")
+    command.add_argument("--normalized", action="store_true", help="normalise the perturbation")
+    command.add_argument("--center", action="store_true", help="centre the columns and the target")
+    command.add_argument(
+        "--standardize", action="store_true", help="centre, and scale the columns to unit variance"
+    )
+    command.add_argument("--test-fraction", type=float, default=0.0, metavar="F")
+    command.add_argument("--seed", type=int, default=0, metavar="K", help="of split and minibatches")
+    if finite_steps:
+        command.add_argument("--step-size", type=float, required=True, metavar="S")
+        command.add_argument("--steps", type=int, required=True, metavar="N")
+    command.add_argument("--json", metavar="OUT", help="write everything as JSON")
+    command.add_argument("--csv", metavar="OUT", help="write the table as CSV")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (0, 2 for an error, 130 when interrupted)."""
+    try:
+        arguments = build_parser().parse_args(argv)
+        from sam_theory.output import check_writable
+
+        for path in (arguments.json, arguments.csv):
+            check_writable(path)
+        return _run(arguments)
+    except (InputError, MissingExtra, OSError, MemoryError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"sam-theory: error: {text}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sam-theory: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sam_theory import output
+    from sam_theory.diagonal.limit import initial_scale
+
+    algorithm = chosen_algorithm(arguments)
+    data = load(arguments)
+    initial_scale(arguments.alpha, data.d)
+    algorithm.resolve(data.n)
+    limit = run = None
+    if arguments.command != "simulate":
+        limit = _theory(data, arguments.alpha, algorithm)
+    if arguments.command != "bias":
+        run = _simulation(data, arguments, algorithm)
+    if limit is not None and run is not None:
+        report = output.comparison(data, limit, run)
+    elif limit is not None:
+        report = output.limit_report(data, limit)
+    else:
+        assert run is not None
+        report = output.run_report(run)
+    print(report.text)
+    output.write(report, arguments)
+    return 0
+
+
+def chosen_algorithm(arguments: argparse.Namespace) -> Algorithm:
+    """Return the Algorithm that the flags describe; InputError names a flag that does not fit."""
+    from sam_theory.algorithms import Algorithm
+
+    kind, rho = arguments.algorithm, arguments.rho
+    sam = kind in ("n-sam", "m-sam", "1-sam")
+    if sam and rho is None:
+        raise InputError(f"--rho is required for --algorithm {kind}")
+    if not sam:
+        for flag, value in (("--rho", rho), ("--m", arguments.m)):
+            if value is not None:
+                raise InputError(f"{flag} does not apply to --algorithm {kind}")
+        if arguments.normalized:
+            raise InputError(f"--normalized does not apply to --algorithm {kind}")
+    if kind == "gd" and arguments.batch_size is not None:
+        raise InputError("--batch-size does not apply to --algorithm gd (use sgd)")
+    if kind == "m-sam" and arguments.m is None:
+        raise InputError("--m is required for --algorithm m-sam")
+    if kind in ("n-sam", "1-sam") and arguments.m is not None:
+        raise InputError(f"--m does not apply to --algorithm {kind}")
+    batch = arguments.batch_size
+    if kind == "sgd" and batch is None:
+        batch = 1
+    m = 1 if kind == "1-sam" else arguments.m
+    return Algorithm(
+        rho=0.0 if rho is None else rho, m=m, batch_size=batch, normalized=arguments.normalized
+    )
+
+
+def load(arguments: argparse.Namespace) -> Regression:
+    """Read, split and preprocess the data that the flags name."""
+    from sam_theory.regression import Regression
+
+    data = Regression.from_file(arguments.file, arguments.target)
+    if arguments.test_fraction != 0.0:
+        data = data.split(arguments.test_fraction, seed=arguments.seed)
+    if arguments.center or arguments.standardize:
+        data = data.standardize(center=True, scale=arguments.standardize, center_target=True)
+    return data
+
+
+def _theory(data: Regression, alpha: float, algorithm: Algorithm) -> ImplicitBias:
+    from sam_theory.diagonal.flow import implicit_bias
+
+    with _Bar("theory") as bar:
+        return implicit_bias(data, alpha=alpha, algorithm=algorithm, progress=bar)
+
+
+def _simulation(data: Regression, arguments: argparse.Namespace, algorithm: Algorithm) -> Descent:
+    from sam_theory.diagonal.descent import descend
+
+    with _Bar("simulation") as bar:
+        run = descend(
+            data,
+            alpha=arguments.alpha,
+            algorithm=algorithm,
+            step_size=arguments.step_size,
+            steps=arguments.steps,
+            record=max(1, arguments.steps // 10),
+            seed=arguments.seed,
+            progress=bar,
+        )
+    if run.status == "diverged":
+        raise InputError(
+            f"the run diverged at step {run.diverged_at} with --step-size {arguments.step_size:g}"
+        )
+    return run
+
+
+class _Bar:
+    """Progress bar on stderr that appears after two seconds."""
+
+    def __init__(self, name: str) -> None:
+        from tqdm import tqdm
+
+        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+        self.bar = tqdm(total=1.0, desc=name, delay=2.0, bar_format=form, leave=False)
+
+    def __call__(self, share: float) -> None:
+        self.bar.update(max(0.0, share - self.bar.n))
+
+    def __enter__(self) -> Callable[[float], None]:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.bar.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""Pictures and page: drawn from tables alone, complete, the same every time, clear when refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures import FIGURES, report, store, style
+from figures import __main__ as command
+
+ALGORITHMS = [("GD", "gd", 0.0), ("n-SAM", "n-sam", 0.1), ("n-SAM", "n-sam", 0.3)]
+ALGORITHMS += [("1-SAM", "1-sam", 0.1), ("1-SAM", "1-sam", 0.2)]
+
+
+def tables():
+    rows, coordinates, curves = [], [], []
+    for data_set, (algorithm, kind, rho) in itertools.product(("a", "b < c"), ALGORITHMS):
+        common = {"data_set": data_set, "algorithm": algorithm, "kind": kind, "rho": rho}
+        for step_size in (0.1, 0.05):
+            rows.append(
+                common
+                | {
+                    "step_size": step_size,
+                    "test_loss_theory": 0.3 + rho,
+                    "test_loss_simulation": 0.31 + rho,
+                    "theory_minus_extrapolated": 1e-9 if step_size == 0.05 else np.nan,
+                }
+            )
+        for j in range(4):
+            coordinates.append(
+                common
+                | {
+                    "alpha": 0.1,
+                    "coordinate": j,
+                    "feature": str(100 + j),
+                    "alpha_effective_theory": 0.1 * np.exp(-rho * j),
+                    "alpha_effective_identity": 0.1 * np.exp(-rho * j),
+                    "beta_theory": j / 3,
+                    "beta_simulation": j / 3,
+                    "beta_star": float(j == 1) if data_set == "a" else np.nan,
+                }
+            )
+    for algorithm, kind, rho in ALGORITHMS[::2]:
+        for step in range(30):
+            curves.append(
+                {
+                    "algorithm": algorithm,
+                    "kind": kind,
+                    "rho": rho,
+                    "step": step,
+                    "train_loss": np.exp(-step),
+                    "test_loss": 0.1 + np.exp(-step),
+                    "test_loss_theory": 0.1,
+                    "test_loss_identity": 0.1,
+                }
+            )
+    verdict = pd.DataFrame(
+        {
+            "data_set": ["a", "b < c"],
+            "algorithm": ["GD", "n-SAM"],
+            "kind": ["gd", "n-sam"],
+            "limits": [1, 2],
+            "error_bound": [1e-15, np.inf],
+            "identity_minus_simulation": [1e-14, 1e-13],
+            "theory_minus_extrapolated": [1e-9, 1e-8],
+            "step_ratio": [2.0, 1.99],
+            "agrees": [True, True],
+            "why_not": ["", ""],
+        }
+    )
+    return {
+        "theory_vs_simulation": pd.DataFrame(rows),
+        "alpha_effective": pd.DataFrame(coordinates),
+        "loss_curves": pd.DataFrame(curves),
+        "verdict": verdict,
+    }
+
+
+SETTINGS = {
+    "seed": 0,
+    "criteria": {"identity_minus_simulation": 1e-11, "theory_minus_extrapolated": 1e-6},
+    "data_sets": [
+        {
+            "name": "a",
+            "n": 3,
+            "d": 4,
+            "test_rows": 2,
+            "alpha": 0.1,
+            "step_sizes": [0.1, 0.05],
+            "about": "Made up.",
+            "licence": "none",
+        }
+    ],
+}
+
+
+def write(folder, contents):
+    for name, table in contents.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        sidecar = {"provenance": {"commit": "abc", "numpy": "2"}, "settings": SETTINGS, "rows": 1}
+        (folder / f"{name}.json").write_text(json.dumps(sidecar), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path, tables())
+
+
+def colors(figure):
+    """Colours of all lines that stand for an algorithm, by their label."""
+    lines = [line for axes in figure.axes for line in axes.get_lines()]
+    return {line.get_label().split(",")[0]: line.get_color() for line in lines}
+
+
+def test_every_algorithm_looks_the_same_everywhere():
+    wanted = {"GD": "gd", "n-SAM": "n-sam", "1-SAM": "1-sam"}
+    contents = tables()
+    for name, (table, _) in FIGURES.items():
+        found = colors(import_module(f"figures.{name}").draw(contents[table]))
+        for label, kind in wanted.items():
+            assert found[label] == style.LOOKS[kind].color, (name, label)
+    looks = list(style.LOOKS.values())
+    assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
+
+
+def test_curves_show_the_table():
+    table = tables()["loss_curves"]
+    figure = import_module("figures.loss_curves").draw(table)
+    train, test = figure.axes
+    drawn = {tuple(line.get_ydata()) for line in train.get_lines()}
+    for _, part in table[table["step"] > 0].groupby(["algorithm", "rho"]):
+        assert tuple(part["train_loss"]) in drawn
+    dashed = [line for line in test.get_lines() if list(line.get_ydata()) == [0.1, 0.1]]
+    assert len(dashed) == table["algorithm"].nunique()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_missing_column_is_named(name):
+    module, table = import_module(f"figures.{name}"), tables()[FIGURES[name][0]]
+    for column in module.COLUMNS:
+        with pytest.raises(ValueError, match=rf"^table {FIGURES[name][0]} lacks .*{column}"):
+            module.draw(table.drop(columns=column))
+
+
+@pytest.mark.parametrize("file_format", command.FORMATS)
+def test_same_table_same_file(folder, file_format):
+    one, other = (command.render("alpha_effective", file_format, folder=folder) for _ in "ab")
+    assert one == other
+    if file_format == "svg":
+        assert b">coordinate</text>" in one
+
+
+def test_page_is_self_contained(folder):
+    html, agree, compared = report.page(folder)
+    assert (agree, compared) == (2, 2)
+    assert "2 of 2 comparisons agree" in html and "b &lt; c" in html and "b < c" not in html
+    assert not re.search(r"(?:src|href)\s*=\s*\"(?!data:)", html)
+    assert "@import" not in html and "url(" not in html and "<script" not in html
+    assert html.count("<img ") == len(FIGURES) == html.count("python -m figures ")
+    assert 'name="viewport"' in html and "abc" in html and "Licence: none" in html
+
+
+def test_page_says_what_disagrees(folder):
+    contents = tables()
+    contents["verdict"].loc[1, ["agrees", "why_not"]] = [False, "error_bound is inf"]
+    html, agree, compared = report.page(write(folder, contents))
+    assert (agree, compared) == (1, 2)
+    assert "DISAGREES" in html and "error_bound is inf" in html and "1 of 2" in html
+
+
+@pytest.mark.parametrize("name", ["loss_curves", "verdict"])
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_missing_table_is_one_line(folder, monkeypatch, capsys, name, ending):
+    (folder / f"{name}.{ending}").unlink()
+    monkeypatch.setattr(store, "RESULTS", folder)
+    assert command.main(["report"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        f"figures: {name}.{ending} is missing; "
+        "make it with: python -m analysis theory_vs_simulation\n"
+    )
+    assert not (folder / "report").exists()
+
+
+def test_command_draws_and_judges(folder, monkeypatch, capsys):
+    monkeypatch.setattr(store, "RESULTS", folder)
+    assert command.main(["theory_vs_simulation"]) == 0
+    made = {path.name for path in (folder / "figures").iterdir()}
+    assert made == {f"{name}.{ending}" for name in FIGURES for ending in command.FORMATS}
+    assert command.main(["report"]) == 0
+    contents = tables()
+    contents["verdict"].loc[0, "agrees"] = False
+    write(folder, contents)
+    assert command.main(["report"]) == 1
+    assert "1 of 2 comparisons agree" in capsys.readouterr().out
+    assert command.main(["nonsense"]) == 2
+    assert capsys.readouterr().err.startswith("no picture named nonsense; known: loss_curves")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (12345, "12\u2009345"),
+        (1.23456789, "1.2346"),
+        (1.5e-12, "1.50e-12"),
+        (float("nan"), "–"),
+        (float("inf"), "inf"),
+        (True, "agrees"),
+        (np.bool_(False), "DISAGREES"),
+        ("GD", "GD"),
+    ],
+)
+def test_cell(value, text):
+    assert report.cell(value) == text
