@@ -1,1 +1,1 @@
-"""This project beside what a user would pick instead; run with `python -m benchmarks`."""
+"""Benchmarks beside what a user would pick instead; run with `python -m benchmarks`."""

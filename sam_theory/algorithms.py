@@ -225,7 +225,7 @@ def from_woodworth(alpha: float) -> float: ...
 @overload
 def from_woodworth(alpha: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]: ...
 def from_woodworth(alpha: Any) -> Any:
-    """Initial scale of Woodworth et al. (2020) and Pesme et al. (2021) in this project's convention.
+    """Convert the initial scale of Woodworth et al. (2020) and Pesme et al. (2021).
 
     They write beta = w_+^2 - w_-^2 with w(0) = alpha_W; the same flow has u(0) = 2 alpha_W here.
 
@@ -247,7 +247,7 @@ def from_even(alpha: float) -> float: ...
 @overload
 def from_even(alpha: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]: ...
 def from_even(alpha: Any) -> Any:
-    """Initial scale of Even et al. (2023) in this project's convention.
+    """Convert the initial scale of Even et al. (2023).
 
     They start from u(0) = sqrt(2) alpha_E, v(0) = 0.
 

@@ -68,8 +68,12 @@ def _add_arguments(command: argparse.ArgumentParser, finite_steps: bool) -> None
     command.add_argument(
         "--standardize", action="store_true", help="centre, and scale the columns to unit variance"
     )
-    command.add_argument("--test-fraction", type=float, default=0.0, metavar="F")
-    command.add_argument("--seed", type=int, default=0, metavar="K", help="of split and minibatches")
+    command.add_argument(
+        "--test-fraction", type=float, default=0.0, metavar="F", help="share of rows held out"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="K", help="of split and minibatches"
+    )
     if finite_steps:
         command.add_argument("--step-size", type=float, required=True, metavar="S")
         command.add_argument("--steps", type=int, required=True, metavar="N")

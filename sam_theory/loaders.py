@@ -1,4 +1,4 @@
-"""Readers of regression data: CSV, NPZ, Parquet.  Every refusal names the file, and the place in it."""
+"""Readers of regression data: CSV, NPZ, Parquet.  Every refusal names the file and the place."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_csv(path: str | PathLike[str], target: str | None = None) -> Regression
     return Regression(
         np.delete(table, index, axis=1),
         table[:, index].copy(),
-        feature_names=features,
+        feature_names=tuple(features),
         target=names[index],
         source=str(path),
     )
@@ -101,7 +101,7 @@ def _target(path: str | PathLike[str], names: list[str], target: str | None) -> 
 
 
 def _fast(stream: object, columns: int) -> np.ndarray | None:
-    """Parse what is left of the stream; None where the strict reader must find out what is wrong."""
+    """Parse the rest of the stream; None where the strict reader must find out what is wrong."""
     import warnings
 
     try:
@@ -224,7 +224,7 @@ def read_parquet(path: str | PathLike[str], target: str | None = None) -> Regres
     return Regression(
         np.column_stack([c for j, c in enumerate(columns) if j != index]),
         columns[index],
-        feature_names=[name for j, name in enumerate(names) if j != index],
+        feature_names=tuple(name for j, name in enumerate(names) if j != index),
         target=names[index],
         source=str(path),
     )

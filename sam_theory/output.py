@@ -187,7 +187,9 @@ def _versions() -> dict[str, str]:
 
 
 def _names(data: Regression) -> list[str]:
-    return [str(j) for j in range(data.d)] if data.feature_names is None else list(data.feature_names)
+    return (
+        [str(j) for j in range(data.d)] if data.feature_names is None else list(data.feature_names)
+    )
 
 
 def _bounds(limit: ImplicitBias) -> np.ndarray:
@@ -204,7 +206,9 @@ def _certificate(limit: ImplicitBias) -> dict[str, float] | None:
     given: Certificate | None = limit.certificate
     if given is None:
         return None
-    return {name: getattr(given, name) for name in ("residual", "stationarity", "gap", "error_bound")}
+    return {
+        name: getattr(given, name) for name in ("residual", "stationarity", "gap", "error_bound")
+    }
 
 
 def _summary(data: Regression, limit: ImplicitBias) -> list[str]:

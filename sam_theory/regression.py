@@ -7,90 +7,26 @@ The loss throughout is L(beta) = (1/2n) sum_i r_i^2 with r = X beta - y. Files a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from os import PathLike
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sam_theory._validate import (
+    checked_generator,
+    checked_integer,
+    checked_matrix,
+    checked_names,
+    checked_number,
+    checked_vector,
+    column_label,
+)
 from sam_theory.errors import InputError
+from sam_theory.row_space import RowSpace, row_space
 
 Array = npt.NDArray[np.float64]
-
-CONSISTENCY_TOLERANCE = 1e-10
-
-
-@dataclass(frozen=True, eq=False)
-class RowSpace:
-    """Which part of X beta = y can be solved.
-
-    Attributes
-    ----------
-    rank : int
-        Numerical rank of X: singular values above max(n, d) eps sigma_max.
-    rows : (rank,) int array
-        Indices, ascending, of linearly independent rows of X.
-    y_range : (n,) array
-        Projection of y on the range of X; y itself where the system is consistent.
-    consistent : bool
-        ``residual <= 1e-10 ||y||_2``.
-    residual : float
-        ||y - projection||_2, in the units of y; 0 if the rank is n.
-    """
-
-    rank: int
-    rows: npt.NDArray[np.intp]
-    y_range: Array
-    consistent: bool
-    residual: float
-
-
-def row_space(X: npt.ArrayLike, y: npt.ArrayLike) -> RowSpace:
-    """Numerical rank, independent rows and solvable part of X beta = y.
-
-    Parameters
-    ----------
-    X : (n, d) array
-        Finite design matrix.
-    y : (n,) array
-        Finite target.
-
-    Returns
-    -------
-    RowSpace
-        Rank by singular values, rows by QR with column pivoting of X^T.
-
-    Raises
-    ------
-    InputError
-        X or y is not finite, not real or not of matching shape.
-    """
-    X, y = _matrix(X), _vector("y", y)
-    n, d = X.shape
-    if y.shape[0] != n:
-        raise InputError(f"y has length {y.shape[0]} but X has {n} rows")
-    from scipy.linalg import qr
-
-    tolerance = max(n, d) * np.finfo(np.float64).eps
-    # The triangular factor has the singular values of X at the cost of one QR.
-    factor = qr(X.T if n <= d else X, mode="r", check_finite=False)[0][: min(n, d)]
-    singular = np.linalg.svd(factor, compute_uv=False)
-    rank = int(np.count_nonzero(singular > tolerance * singular[0]))
-    if rank == n:
-        return RowSpace(rank, np.arange(n), y, True, 0.0)
-
-    left = np.linalg.svd(X, full_matrices=False)[0][:, :rank]
-    unit = float(np.max(np.abs(y))) or 1.0
-    scaled = y / unit
-    projection = left @ (left.T @ scaled)
-    gap = float(np.linalg.norm(scaled - projection))
-    consistent = gap <= CONSISTENCY_TOLERANCE * float(np.linalg.norm(scaled))
-    pivots = qr(X.T, mode="r", pivoting=True, check_finite=False)[1]
-    rows = np.sort(np.asarray(pivots[:rank], dtype=np.intp))
-    return RowSpace(rank, rows, y if consistent else projection * unit, consistent, gap * unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +60,7 @@ class Preprocessing:
         (k, d) array
             Rows in the units of the fitted coefficients.
         """
-        X = _matrix(X)
+        X = checked_matrix(X)
         if X.shape[1] != self.center.shape[0]:
             raise InputError(f"X has {X.shape[1]} columns, expected {self.center.shape[0]}")
         return (X - self.center) / self.scale
@@ -174,9 +110,9 @@ class Regression:
     def __post_init__(self) -> None:
         """Check the data and store it in its canonical form."""
         where = f"{self.source}: " if self.source else ""
-        names = _names(self.feature_names, where)
-        X = _matrix(self.X, where=where, names=names)
-        y = _vector("y", self.y, where=where)
+        names = checked_names(self.feature_names, where)
+        X = checked_matrix(self.X, where=where, names=names)
+        y = checked_vector("y", self.y, where=where)
         n, d = X.shape
         if y.shape[0] != n:
             raise InputError(f"{where}y has length {y.shape[0]} but X has {n} rows")
@@ -188,7 +124,7 @@ class Regression:
             if self.test.d != d:
                 raise InputError(f"{where}test has {self.test.d} columns but X has {d}")
         if self.beta_star is not None:
-            star = _vector("beta_star", self.beta_star, where=where)
+            star = checked_vector("beta_star", self.beta_star, where=where)
             if star.shape[0] != d:
                 raise InputError(
                     f"{where}beta_star has length {star.shape[0]} but X has {d} columns"
@@ -241,7 +177,7 @@ class Regression:
         beta : (d,) array
             Coefficients.
         """
-        beta = _vector("beta", beta)
+        beta = checked_vector("beta", beta)
         if beta.shape[0] != self.d:
             raise InputError(f"beta has length {beta.shape[0]} but X has {self.d} columns")
         residual = self.X @ beta - self.y
@@ -262,7 +198,7 @@ class Regression:
         InputError
             The fraction is outside (0, 1), n = 1, or there is a test set already.
         """
-        fraction = _number("test_fraction", test_fraction)
+        fraction = checked_number("test_fraction", test_fraction)
         if not 0.0 < fraction < 1.0:
             raise InputError(f"test_fraction must lie strictly between 0 and 1, not {fraction:g}")
         if self.test is not None:
@@ -271,7 +207,7 @@ class Regression:
             raise InputError("test_fraction given, but the data has only n = 1 row")
         count = min(max(round(fraction * self.n), 1), self.n - 1)
         held = np.zeros(self.n, dtype=bool)
-        held[_generator(seed).permutation(self.n)[:count]] = True
+        held[checked_generator(seed).permutation(self.n)[:count]] = True
         test = replace(self, X=self.X[held], y=self.y[held])
         return replace(self, X=self.X[~held], y=self.y[~held], test=test)
 
@@ -305,7 +241,7 @@ class Regression:
             constant = np.flatnonzero(self.X.max(axis=0) == self.X.min(axis=0))
             if constant.size:
                 where = f"{self.source}: " if self.source else ""
-                column = _column(int(constant[0]), self.feature_names)
+                column = column_label(int(constant[0]), self.feature_names)
                 raise InputError(f"{where}{column} is constant and cannot be scaled")
             deviation = self.X.std(axis=0)
         step = Preprocessing(mean, deviation, float(self.y.mean()) if center_target else 0.0)
@@ -398,9 +334,12 @@ def sparse_regression(
     Regression
         With ``beta_star`` and, unless ``n_test`` is 0, ``test``.
     """
-    n, d = _integer("n", n, 1), _integer("d", d, 1)
-    nonzeros, n_test = _integer("nonzeros", nonzeros, 1), _integer("n_test", n_test, 0)
-    noise, correlation = _number("noise", noise), _number("correlation", correlation)
+    n, d = checked_integer("n", n, 1), checked_integer("d", d, 1)
+    nonzeros, n_test = (
+        checked_integer("nonzeros", nonzeros, 1),
+        checked_integer("n_test", n_test, 0),
+    )
+    noise, correlation = checked_number("noise", noise), checked_number("correlation", correlation)
     if nonzeros > d:
         raise InputError(f"nonzeros = {nonzeros} exceeds d = {d}")
     if noise < 0.0:
@@ -409,7 +348,7 @@ def sparse_regression(
         raise InputError(f"correlation must lie in [0, 1), not {correlation:g}")
     stream = seed
     if not isinstance(stream, np.random.RandomState):
-        stream = np.random.RandomState(_integer("seed", seed, 0, 2**32 - 1))
+        stream = np.random.RandomState(checked_integer("seed", seed, 0, 2**32 - 1))
     X = _autoregressive(stream.standard_normal((n, d)), correlation)
     X_test = _autoregressive(stream.standard_normal((n_test, d)), correlation)
     theta = stream.standard_normal(d)
@@ -436,79 +375,3 @@ def _compose(first: Preprocessing, second: Preprocessing) -> Preprocessing:
         first.scale * second.scale,
         first.target_center + second.target_center,
     )
-
-
-def _column(index: int, names: Sequence[str] | None) -> str:
-    return f"column {index + 1}" + (f" ({names[index]!r})" if names is not None else "")
-
-
-def _names(names: Any, where: str) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if isinstance(names, str):
-        raise InputError(f"{where}feature_names must be a sequence of names, not one string")
-    return tuple(str(name) for name in names)
-
-
-def _real(name: str, value: Any, where: str) -> Array:
-    if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
-        raise InputError(f"{where}{name} has masked (missing) values")
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InputError(f"{where}{name} is ragged: its rows differ in length") from None
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{where}{name} must hold real numbers, not dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array
-
-
-def _matrix(value: Any, *, where: str = "", names: Sequence[str] | None = None) -> Array:
-    X = _real("X", value, where)
-    if X.ndim != 2:
-        raise InputError(f"{where}X must have 2 dimensions (rows, columns), not {X.ndim}")
-    if X.shape[0] < 1:
-        raise InputError(f"{where}X has no rows (n = 0)")
-    if X.shape[1] < 1:
-        raise InputError(f"{where}X has no columns (d = 0)")
-    finite = np.isfinite(X)
-    if not finite.all():
-        i, j = (int(k) for k in np.argwhere(~finite)[0])
-        column = _column(j, names if names is not None and j < len(names) else None)
-        raise InputError(f"{where}X is {X[i, j]} in row {i + 1}, {column}")
-    return X
-
-
-def _vector(name: str, value: Any, *, where: str = "") -> Array:
-    vector = _real(name, value, where)
-    if vector.ndim != 1:
-        raise InputError(f"{where}{name} must have 1 dimension, not {vector.ndim}")
-    finite = np.isfinite(vector)
-    if not finite.all():
-        i = int(np.argmin(finite))
-        raise InputError(f"{where}{name} is {vector[i]} in row {i + 1}")
-    return vector
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise InputError(f"{name} must be finite, not {number}")
-    return number
-
-
-def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(f"{name} must be an integer, not {value!r}")
-    if value < low or (high is not None and value > high):
-        bound = f">= {low}" if high is None else f"between {low} and {high}"
-        raise InputError(f"{name} must be {bound}, not {value}")
-    return int(value)
-
-
-def _generator(seed: Any) -> np.random.Generator:
-    if isinstance(seed, np.random.Generator):
-        return seed
-    return np.random.default_rng(_integer("seed", seed, 0))

@@ -200,8 +200,9 @@ def require_zero(expr: Any, what: str) -> None:
             raise DerivationError(f"not an identity: {what}: {sp.simplify(part)}")
 
 
-def _paths(body: tuple[Any, ...], env: dict[Any, Any], assume: dict[str, bool],
-           meaning: Meaning) -> Iterator[tuple[Return, Any]]:
+def _paths(
+    body: tuple[Any, ...], env: dict[Any, Any], assume: dict[str, bool], meaning: Meaning
+) -> Iterator[tuple[Return, Any]]:
     """Every (return, value) that the body can reach, values canonical."""
     env = dict(env)
     for k, item in enumerate(body):
@@ -230,8 +231,13 @@ def _paths(body: tuple[Any, ...], env: dict[Any, Any], assume: dict[str, bool],
             env[item.target] = sp.factor(sp.cancel(sp.together(value)))
 
 
-def prove(program: Program, target: Any, at: dict[sp.Symbol, Any], meaning: Meaning | None = None,
-          assume: dict[str, bool] | None = None) -> int:
+def prove(
+    program: Program,
+    target: Any,
+    at: dict[sp.Symbol, Any],
+    meaning: Meaning | None = None,
+    assume: dict[str, bool] | None = None,
+) -> int:
     """Require every path of the program to return `target`; give the number of paths proved.
 
     Exact paths must agree identically after the substitution `at` (which parametrises the
@@ -256,8 +262,9 @@ def prove(program: Program, target: Any, at: dict[sp.Symbol, Any], meaning: Mean
     return count
 
 
-def _truncated(program: Program, targets: tuple[Any, ...],
-               meaning: Meaning) -> Iterator[tuple[dict[sp.Symbol, Any], sp.Expr, sp.Expr]]:
+def _truncated(
+    program: Program, targets: tuple[Any, ...], meaning: Meaning
+) -> Iterator[tuple[dict[sp.Symbol, Any], sp.Expr, sp.Expr]]:
     for item, values in _paths(program.body, {}, {}, meaning):
         for sample in item.samples:
             for value, want in zip(values, targets, strict=True):

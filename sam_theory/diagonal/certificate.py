@@ -26,7 +26,7 @@ import numpy.typing as npt
 from scipy import linalg
 
 from ..errors import InputError
-from ..regression import RowSpace, row_space
+from ..row_space import RowSpace, row_space
 from .compensated import UNIT, dual_image, residual_pair
 from .newton import Array, as_coordinates
 

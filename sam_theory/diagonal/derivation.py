@@ -52,16 +52,26 @@ def derive_gradients() -> Equations:
     g = x.T * r / 2
     require_zero(sp.Matrix([loss.diff(s) for s in u]) - g.multiply_elementwise(v), "grad_u L = g v")
     require_zero(sp.Matrix([loss.diff(s) for s in v]) - g.multiply_elementwise(u), "grad_v L = g u")
-    plus, minus = sp.Matrix(sp.symbols("p1 p2", real=True)), sp.Matrix(sp.symbols("q1 q2", real=True))
-    swap = dict(zip([*u, *v], [*(plus + minus) / sp.sqrt(2), *(plus - minus) / sp.sqrt(2)],
-                    strict=True))
+    plus, minus = (
+        sp.Matrix(sp.symbols("p1 p2", real=True)),
+        sp.Matrix(sp.symbols("q1 q2", real=True)),
+    )
+    swap = dict(
+        zip([*u, *v], [*(plus + minus) / sp.sqrt(2), *(plus - minus) / sp.sqrt(2)], strict=True)
+    )
     turned, gw = loss.xreplace(swap), g.xreplace(swap)
     for w, sign in ((plus, 1), (minus, -1)):
-        require_zero(sp.Matrix([turned.diff(s) for s in w]) - sign * gw.multiply_elementwise(w),
-                     "grad_w+- L = +-g w+-")
+        require_zero(
+            sp.Matrix([turned.diff(s) for s in w]) - sign * gw.multiply_elementwise(w),
+            "grad_w+- L = +-g w+-",
+        )
     gj, uj, vj, p, q = sp.symbols("g_j u_j v_j w_+ w_-")
-    return [(r"\partial L/\partial u_j", gj * vj), (r"\partial L/\partial v_j", gj * uj),
-            (r"\partial L/\partial w_{+,j}", gj * p), (r"\partial L/\partial w_{-,j}", -gj * q)]
+    return [
+        (r"\partial L/\partial u_j", gj * vj),
+        (r"\partial L/\partial v_j", gj * uj),
+        (r"\partial L/\partial w_{+,j}", gj * p),
+        (r"\partial L/\partial w_{-,j}", -gj * q),
+    ]
 
 
 def derive_perturbation() -> Equations:
@@ -80,15 +90,17 @@ def derive_perturbation() -> Equations:
     features = ((x1, u1, v1), (x2, u2, v2))
     residual = sum((x * a * b for x, a, b in features), -y)
     moved = sum((x * (a + rho * r * x * b) * (b + rho * r * x * a) for x, a, b in features), -y)
-    sums = [sum(x**2 * (a**2 + b**2) for x, a, b in features),
-            sum(x**3 * a * b for x, a, b in features)]
+    sums = [
+        sum(x**2 * (a**2 + b**2) for x, a, b in features),
+        sum(x**3 * a * b for x, a, b in features),
+    ]
     require_zero(moved - (residual + rho * r * sums[0] + rho**2 * r**2 * sums[1]), "r' for m = 1")
     ri, xs, xb = sp.symbols(r"r_i {(x_i^2\cdot{}s)} {(x_i^3\cdot{}\beta)}")
     return [(r"\beta'", predictor), ("r_i'", ri + rho * ri * xs + rho**2 * ri**2 * xb)]
 
 
 def derive_conservation() -> Equations:
-    """d log(w+ w-)/dt = -2q and d log(w+/w-)/dt = -2g'; solved, they give beta(t) exactly."""
+    """D log(w+ w-)/dt = -2q and d log(w+/w-)/dt = -2g'; solved, they give beta(t) exactly."""
     w, g, moved, rho = sp.symbols("w g g' rho", real=True)
     rate = {}
     for sign in (1, -1):
@@ -103,8 +115,11 @@ def derive_conservation() -> Equations:
     beta = (product * quotient - product / quotient) / 2
     closed = alpha**2 / 2 * sp.exp(-2 * total) * sp.sinh(2 * xi)
     require_zero(beta - closed, "beta = (alpha^2/2) exp(-2A) sinh(2 xi)")
-    return [(r"\frac{d}{dt}\log(w_+w_-)", even), (r"\frac{d}{dt}\log(w_+/w_-)", odd),
-            (r"\beta(t)", closed)]
+    return [
+        (r"\frac{d}{dt}\log(w_+w_-)", even),
+        (r"\frac{d}{dt}\log(w_+/w_-)", odd),
+        (r"\beta(t)", closed),
+    ]
 
 
 def derive_potential() -> Equations:
@@ -122,13 +137,21 @@ def derive_potential() -> Equations:
     require_zero(legendre - conjugate, "Legendre transform of phi")
     require_zero(conjugate.diff(xi) - inverse, "grad phi* is the inverse mirror map")
     at = {beta: forms.curved(forms.omega, alpha)}
-    for ours, derived, what in ((forms.PHI, phi, "phi"), (forms.MIRROR, mirror, "mirror map"),
-                                (forms.HESSIAN, hessian, "Hessian"), (forms.INVERSE, inverse, "inv"),
-                                (forms.CONJUGATE, conjugate, "conjugate")):
+    for ours, derived, what in (
+        (forms.PHI, phi, "phi"),
+        (forms.MIRROR, mirror, "mirror map"),
+        (forms.HESSIAN, hessian, "Hessian"),
+        (forms.INVERSE, inverse, "inv"),
+        (forms.CONJUGATE, conjugate, "conjugate"),
+    ):
         require_zero(ours.xreplace(at) - derived.xreplace(at), what)
-    return [(r"\phi_\alpha(\beta)", forms.PHI), (r"\phi_\alpha'(\beta)", mirror),
-            (r"(\phi_\alpha')^{-1}(\xi)", inverse), (r"\phi_\alpha''(\beta)", forms.HESSIAN),
-            (r"\phi_\alpha^*(\xi)", conjugate)]
+    return [
+        (r"\phi_\alpha(\beta)", forms.PHI),
+        (r"\phi_\alpha'(\beta)", mirror),
+        (r"(\phi_\alpha')^{-1}(\xi)", inverse),
+        (r"\phi_\alpha''(\beta)", forms.HESSIAN),
+        (r"\phi_\alpha^*(\xi)", conjugate),
+    ]
 
 
 def derive_expansions() -> Equations:
@@ -141,9 +164,12 @@ def derive_expansions() -> Equations:
     large = sp.log(2 * z) + sp.log((1 + sp.sqrt(1 + y**2)) / 2)
     require_zero(sp.asinh(z) - large.subs(y, 1 / z), "asinh z = log 2z + log((1 + sqrt(1+z^-2))/2)")
     remainder = sp.series(sp.log((1 + sp.sqrt(1 + y**2)) / 2), y, 0, 6).removeO().subs(y, 1 / z)
-    for coefficients, function in ((forms.S_SERIES, forms.s_exact), (forms.C_SERIES, forms.c_exact),
-                                   (forms.SH_SERIES, forms.sh_exact),
-                                   (forms.CH_SERIES, forms.ch_exact)):
+    for coefficients, function in (
+        (forms.S_SERIES, forms.s_exact),
+        (forms.C_SERIES, forms.c_exact),
+        (forms.SH_SERIES, forms.sh_exact),
+        (forms.CH_SERIES, forms.ch_exact),
+    ):
         power, terms = coefficients
         found = sp.series(function(z), z, 0, 9).removeO()
         polynomial = sum(c * z ** (power + 2 * k) for k, c in enumerate(terms))
@@ -154,7 +180,7 @@ def derive_expansions() -> Equations:
 
 
 def derive_orthonormal_flow() -> Equations:
-    """beta' = -(beta - b) sqrt(4 beta^2 + alpha^4) by sinh theta = 2 beta/alpha^2, w = exp theta."""
+    """Beta' = -(beta - b) sqrt(4 beta^2 + alpha^4) by sinh theta = 2 beta/alpha^2, w = exp theta."""
     a, w, big, decay = sp.symbols("alpha w W E", positive=True)
     root = forms.curved(big - 1, a)
     beta = a**2 / 4 * (w - 1 / w)
@@ -175,8 +201,10 @@ def derive_orthonormal_flow() -> Equations:
     require_zero(root - stable - root * 2 * h * decay / (number + 2 * h * decay), "b - beta(t)")
     require_zero(stable.subs(decay, 1), "beta(0) = 0")
     require_zero(stable.subs(decay, 0) - root, "beta(inf) = b")
-    require_zero(stable.diff(decay) * (-rate * decay) - speed.subs(w, path)
-                 * beta.diff(w).subs(w, path), "the ODE")
+    require_zero(
+        stable.diff(decay) * (-rate * decay) - speed.subs(w, path) * beta.diff(w).subs(w, path),
+        "the ODE",
+    )
     t, b = sp.symbols("t b", positive=True)
     f = sp.Function("beta", positive=True)(t)
     mirror = sp.asinh(2 * f / a**2) / 2
@@ -187,8 +215,12 @@ def derive_orthonormal_flow() -> Equations:
     require_zero((change - (f - b) ** 2).subs(f, x), "d/dt [phi + xi (b - beta)] = (beta - b)^2")
     hs, e, ts, bs = sp.symbols("h E theta_* beta_*")
     shown = bs * (1 - e) * (1 + e + (1 - e) / hs) / (2 * hs * e + (1 - e) * (1 + e + (1 - e) / hs))
-    return [(r"\beta(t)", shown), ("E", sp.exp(-t * sp.sqrt(4 * bs**2 + a**4))),
-            ("h", sp.cosh(ts)), (r"\theta_*", sp.asinh(2 * bs / a**2))]
+    return [
+        (r"\beta(t)", shown),
+        ("E", sp.exp(-t * sp.sqrt(4 * bs**2 + a**4))),
+        ("h", sp.cosh(ts)),
+        (r"\theta_*", sp.asinh(2 * bs / a**2)),
+    ]
 
 
 def derive_depth() -> Equations:
@@ -204,8 +236,9 @@ def derive_depth() -> Equations:
     plus = (alpha ** (2 - depth) * (1 - z)) ** (depth / (2 - depth))
     minus = (alpha ** (2 - depth) * (1 + z)) ** (depth / (2 - depth))
     h = (1 - z) ** (-depth / (depth - 2)) - (1 + z) ** (-depth / (depth - 2))
-    require_zero((plus - minus - alpha**depth * h).subs({z: to_w, depth: 2 + depth}),
-                 "beta = alpha^D h_D(z)")
+    require_zero(
+        (plus - minus - alpha**depth * h).subs({z: to_w, depth: 2 + depth}), "beta = alpha^D h_D(z)"
+    )
     integral = sp.Symbol("G")
     return [("z", -depth * (depth - 2) * alpha ** (depth - 2) * integral), ("h_D(z)", h)]
 
@@ -260,20 +293,25 @@ def _replace(path: Path, text: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Write both files, or with `--check` compare them and return 1 on a difference."""
-    parser = argparse.ArgumentParser(prog="python -m sam_theory.diagonal.derivation",
-                                     description="derive, prove and print the closed forms")
+    parser = argparse.ArgumentParser(
+        prog="python -m sam_theory.diagonal.derivation",
+        description="derive, prove and print the closed forms",
+    )
     parser.add_argument("--check", action="store_true", help="compare only; status 1 if different")
     parser.add_argument("--formulas", type=Path, default=FORMULAS, help="the module to write")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the page to write")
     options = parser.parse_args(argv)
     page = options.docs.read_text(encoding="utf-8")
     wanted = {options.formulas: formulas_text(), options.docs: docs_text(page)}
-    stale = [p for p, text in wanted.items()
-             if not p.exists() or p.read_text(encoding="utf-8") != text]
+    stale = [
+        p for p, text in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != text
+    ]
     for path in stale:
         if options.check:
-            print(f"{path} is out of date; run: python -m sam_theory.diagonal.derivation",
-                  file=sys.stderr)
+            print(
+                f"{path} is out of date; run: python -m sam_theory.diagonal.derivation",
+                file=sys.stderr,
+            )
         else:
             _replace(path, wanted[path])
     if FORMULAS in stale and not options.check:  # callers compiled against the old formulas

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from .._threads import single_threaded
 from ..algorithms import Algorithm
 from ..errors import InputError
-from ..regression import Regression, row_space
+from ..regression import Regression
+from ..row_space import row_space
 from .certificate import Certificate
 from .minimizer import minimize_on_rows
 from .newton import Array, as_coordinates

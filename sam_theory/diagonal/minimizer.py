@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .._threads import single_threaded
 from ..errors import InputError
-from ..regression import RowSpace, row_space
+from ..row_space import RowSpace, row_space
 from .certificate import Certificate, certify_rows
 from .newton import Array, as_coordinates, entropy_curve, solve_dual
 

@@ -51,7 +51,7 @@ def descend_reference(
 
     Notes
     -----
-    Source: Andriushchenko and Flammarion (2022), diagonal linear networks; radii as in this project.
+    Source: Andriushchenko and Flammarion (2022), diagonal linear networks; radii as here.
     """
     plan = make_plan(
         data,

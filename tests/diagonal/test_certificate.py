@@ -77,9 +77,7 @@ def test_the_checker_catches_a_bound_that_is_too_small():
     wrong = found.beta + 1e-3
     with pytest.raises(AssertionError):
         assert_bounds_hold(found.certificate, wrong, exact)
-    shrunk = replace(
-        certify(X, y, 0.3, wrong), coordinate_bounds=np.zeros(5), error_bound=np.inf
-    )
+    shrunk = replace(certify(X, y, 0.3, wrong), coordinate_bounds=np.zeros(5), error_bound=np.inf)
     with pytest.raises(AssertionError):
         assert_bounds_hold(shrunk, wrong, exact)
 

@@ -43,9 +43,7 @@ def test_known_limits(case):
         assert not np.any(limit.delta)
 
 
-@pytest.mark.parametrize(
-    "fault", [{"m": 20}, {"rho": 0.1}, {"rho": 0.4}, {"rho": 0.0}], ids=str
-)
+@pytest.mark.parametrize("fault", [{"m": 20}, {"rho": 0.1}, {"rho": 0.4}, {"rho": 0.0}], ids=str)
 def test_faults_in_the_algorithm_are_caught(fault):
     case = next(case for case in KNOWN if case["name"] == "m-sam-5")
     with pytest.raises(AssertionError):

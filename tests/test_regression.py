@@ -1,0 +1,163 @@
+"""Regression: validation, row space, splits, preprocessing, readers, the published instance."""
+
+import numpy as np
+import pytest
+
+import sam_theory as st
+from sam_theory.row_space import row_space
+
+
+def test_the_published_instance_bit_for_bit():
+    stream = np.random.RandomState(0)
+    X = stream.multivariate_normal(np.zeros(30), np.eye(30), 20)
+    X_test = stream.multivariate_normal(np.zeros(30), np.eye(30), 1000)
+    theta = stream.randn(30)
+    theta[3:] = 0.0
+    theta = np.abs(theta) / np.linalg.norm(theta)
+    data = st.sparse_regression()
+    assert np.array_equal(data.X, X) and np.array_equal(data.test.X, X_test)
+    assert np.array_equal(data.beta_star, theta)
+    assert np.array_equal(data.y, X @ theta) and np.array_equal(data.test.y, X_test @ theta)
+
+
+def test_the_generators_options():
+    noisy = st.sparse_regression(n=10, d=40, nonzeros=5, noise=0.5, seed=3, n_test=0)
+    assert noisy.test is None and np.count_nonzero(noisy.beta_star) == 5
+    assert 0.1 < np.std(noisy.y - noisy.X @ noisy.beta_star) < 1.0
+    chained = st.sparse_regression(n=4000, d=3, nonzeros=1, correlation=0.8, n_test=0)
+    correlation = np.corrcoef(chained.X.T)
+    assert abs(correlation[0, 1] - 0.8) < 0.03 and abs(correlation[0, 2] - 0.64) < 0.04
+    for bad in ({"n": 0}, {"nonzeros": 31}, {"noise": -1.0}, {"correlation": 1.0}, {"seed": -1}):
+        with pytest.raises(st.InputError, match=next(iter(bad))):
+            st.sparse_regression(**bad)
+
+
+def test_loss_is_half_the_mean_square():
+    data = st.Regression([[1.0, 0.0], [0.0, 2.0]], [1.0, 1.0])
+    assert data.loss([0.0, 1.0]) == 0.25 * (1.0 + 1.0)
+
+
+def test_row_space():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4, 9))
+    full = row_space(X, X @ np.ones(9))
+    assert full.rank == 4 and full.consistent and full.rows.tolist() == [0, 1, 2, 3]
+    tall = np.vstack([X[0], 2.0 * X[0], X[1:], X[1] - X[2]])
+    given = row_space(tall, tall @ np.ones(9))
+    assert given.rank == 4 and given.consistent
+    assert np.linalg.matrix_rank(tall[given.rows]) == 4
+    y = rng.standard_normal(6)
+    given = row_space(tall, y)
+    assert not given.consistent and given.residual > 0.1
+    fitted = tall @ np.linalg.lstsq(tall, y)[0]
+    assert np.max(np.abs(given.y_range - fitted)) < 1e-12
+    assert row_space(np.zeros((2, 3)), np.zeros(2)).rank == 0
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.ones(3), np.ones(3), "X must have 2 dimensions"),
+        (np.ones((0, 3)), np.ones(0), "no rows"),
+        (np.ones((3, 0)), np.ones(3), "no columns"),
+        (np.ones((3, 2)), np.ones(2), "y has length 2 but X has 3 rows"),
+        ([[1.0, np.inf]], [1.0], "X is inf in row 1, column 2"),
+        (np.ones((2, 2)), [1.0, np.nan], "y is nan in row 2"),
+        (np.ones((2, 2)) * 1j, [1.0, 1.0], "real numbers"),
+        ([["a"]], [1.0], "real numbers"),
+    ],
+)
+def test_bad_arrays_are_named(X, y, message):
+    with pytest.raises(st.InputError, match=message):
+        st.Regression(X, y)
+
+
+def test_no_copy_of_an_array_that_already_fits():
+    X = np.ones((2, 3))
+    assert np.shares_memory(st.Regression(X, np.ones(2)).X, X)
+
+
+def test_split_and_standardize():
+    rng = np.random.default_rng(0)
+    data = st.Regression(
+        rng.standard_normal((20, 4)) * [1, 10, 100, 1] + 5, rng.standard_normal(20)
+    )
+    parts = data.split(0.25, seed=1)
+    assert (parts.n, parts.test.n) == (15, 5)
+    together = np.vstack([parts.X, parts.test.X])
+    assert sorted(map(tuple, together)) == sorted(map(tuple, data.X))
+    again = data.split(0.25, seed=1)
+    assert np.array_equal(parts.X, again.X)
+    assert not np.array_equal(parts.X, data.split(0.25, seed=2).X)
+    unit = parts.standardize(center=True, scale=True, center_target=True)
+    assert np.max(np.abs(unit.X.mean(axis=0))) < 1e-14 and abs(unit.y.mean()) < 1e-15
+    assert np.allclose(unit.X.std(axis=0), 1.0, rtol=1e-13)
+    assert np.array_equal(unit.preprocessing.apply(parts.X), unit.X)
+    assert np.array_equal(unit.preprocessing.apply(parts.test.X), unit.test.X)
+    assert np.array_equal(unit.test.y, parts.test.y - unit.preprocessing.target_center)
+    with pytest.raises(st.InputError, match="column 2"):
+        st.Regression([[1.0, 3.0], [2.0, 3.0]], [0.0, 1.0]).standardize()
+    for fraction in (-0.1, 1.0):
+        with pytest.raises(st.InputError, match="test_fraction"):
+            data.split(fraction)
+
+
+def test_csv_round_trip(tmp_path):
+    data = st.sparse_regression(n=5, d=3, nonzeros=2)
+    path = tmp_path / "data.csv"
+    rows = np.column_stack([data.X[:, :1], data.y, data.X[:, 1:]])
+    lines = [",".join(map(repr, row.tolist())) for row in rows]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(["a,label,b,c", *lines, ""]).encode())
+    read = st.Regression.from_csv(path, target="label")
+    assert np.array_equal(read.X, data.X) and np.array_equal(read.y, data.y)
+    assert list(read.feature_names) == ["a", "b", "c"] and read.target == "label"
+    assert st.Regression.from_csv(path, target="label", test_fraction=0.4).test.n == 2
+
+
+def test_csv_with_quotes_and_blank_lines(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text('"a","y"\n"1.5","2"\n\n3,4\n')
+    read = st.Regression.from_csv(path, target="y")
+    assert read.X.tolist() == [[1.5], [3.0]] and read.y.tolist() == [2.0, 4.0]
+
+
+def test_npz_round_trip(tmp_path):
+    data = st.sparse_regression()
+    path = tmp_path / "data.npz"
+    names = np.array([f"f{j}" for j in range(30)])
+    np.savez(
+        path,
+        X=data.X,
+        y=data.y,
+        X_test=data.test.X,
+        y_test=data.test.y,
+        beta_star=data.beta_star,
+        feature_names=names,
+    )
+    read = st.Regression.from_file(path)
+    assert np.array_equal(read.X, data.X) and np.array_equal(read.test.y, data.test.y)
+    assert np.array_equal(read.beta_star, data.beta_star)
+    assert list(read.feature_names) == names.tolist()
+
+
+def test_parquet_round_trip(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "y": [3, 4], "b": [0.5, None]}), path)
+    with pytest.raises(st.InputError, match="'b'"):
+        st.Regression.from_parquet(path, target="y")
+    parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "y": [3, 4]}), path)
+    read = st.Regression.from_file(path, target="y")
+    assert read.X.tolist() == [[1.0], [2.0]] and read.y.tolist() == [3.0, 4.0]
+    path.write_bytes(b"PAR1 but not really")
+    with pytest.raises(st.InputError, match="not a Parquet file"):
+        st.Regression.from_parquet(path, target="y")
+
+
+def test_parquet_without_the_extra_names_it(tmp_path, monkeypatch):
+    path = tmp_path / "data.parquet"
+    path.write_bytes(b"PAR1")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(st.MissingExtra, match=r"sam-theory\[parquet\]"):
+        st.Regression.from_parquet(path, target="y")
