@@ -259,6 +259,8 @@ def descend(
     ascent steps each moves by rho_B times the gradient at the point reached (no projection).
     Source: Andriushchenko and Flammarion, ICML 2022 (arXiv 2206.06232); THEORY section 3.
     """
+    if start is not None and not isinstance(start, Descent):
+        raise InputError(f"start must be a Descent, not {type(start).__name__}")
     plan = make_plan(
         data,
         alpha=alpha,

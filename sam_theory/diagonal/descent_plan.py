@@ -123,14 +123,10 @@ def make_plan(
 
 
 def _alpha(data: Regression, alpha: Any, start: Any) -> Array:
-    from .descent import Descent
-
     if start is None:
         if alpha is None:
             raise InputError("alpha is required")
         return initial_scale(alpha, data.d)
-    if not isinstance(start, Descent):
-        raise InputError(f"start must be a Descent, not {type(start).__name__}")
     same = start.data is data or (
         np.array_equal(start.data.X, data.X) and np.array_equal(start.data.y, data.y)
     )
