@@ -2,7 +2,8 @@
 
 A kernel works on the state in place. Before each stretch the state is copied, so that after a
 divergence the stretch is repeated up to the last good step; nothing is paid for that inside the
-compiled loop.
+compiled loop. A minibatch may not contain the examples that blew up, so a stochastic stretch is
+judged by the loss on all examples where it ends, and halved until the first bad step is found.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ Array = npt.NDArray[np.float64]
 Record = tuple[int, int, float, float]
 Status = Literal["converged", "max_steps", "diverged"]
 
-_CHUNK = 1 << 16
+_ROWS = 1 << 16
+_WORK = 1 << 26
 _BLOW_UP = 1e100
 _PADDED_BELOW = 256
 
@@ -95,7 +97,7 @@ class Trainer:
         """Run to stop, or to the end of a chunk, and settle what came of it."""
         batch, _ = phase.algorithm.resolve(self.plan.data.n)
         full = phase.algorithm.batch_size is None
-        size = min(stop - self.step, max(1, _CHUNK // (1 if full else batch)))
+        size = min(stop - self.step, self._chunk(1 if full else batch, batch))
         rows = self.rows if full else self.plan.stream.take(size, batch)
         gammas = phase.gammas(self.step - begun, self.step - begun + size)
         look = self.plan.tol > 0.0 and (full or (at_mark and self.step + size == stop))
@@ -103,30 +105,47 @@ class Trainer:
         saved = self._copy()
         flag, k, loss = self._kernel(phase, rows, gammas, tol)
         if not full and flag == kernels.DONE:
-            loss = kernels.mean_loss(self.X, self.y, self.beta)
+            loss = self._loss()
             if loss <= tol:
                 flag = kernels.REACHED
             elif not loss <= self.limit:
                 flag = kernels.DIVERGED
         if flag == kernels.DIVERGED:
-            self.status, self.diverged_at = "diverged", self.step + k
-            k, loss = self._back(phase, rows, gammas, max(k - 1, 0), saved)
+            k = self._back(phase, rows, gammas, k, saved)
+            self.status, self.diverged_at = "diverged", self.step + k + 1
+            loss = self._loss()
         elif flag == kernels.REACHED:
             self.status = "converged"
         self.step += k
         self.loss = float(loss)
 
+    def _chunk(self, stored: int, batch: int) -> int:
+        """Bound the steps of one kernel call: a fraction of a second, at most _ROWS stored rows."""
+        return max(1, min(_ROWS // stored, max(16, _WORK // (batch * self.X.shape[1]))))
+
+    def _loss(self) -> float:
+        return float(kernels.mean_loss(self.X, self.y, self.beta))
+
     def _back(
-        self, phase: Phase, rows: Rows, gammas: Array, k: int, saved: tuple[Array, ...]
-    ) -> tuple[int, float]:
-        """Return to the state k steps into the stretch, or to its start if that one is bad too."""
-        for steps in (k, 0):
+        self, phase: Phase, rows: Rows, gammas: Array, bad: int, saved: tuple[Array, ...]
+    ) -> int:
+        """Return to the last good state before the one ``bad`` steps into the stretch.
+
+        A full-batch kernel has seen the loss of every state; otherwise the stretch is bisected.
+        """
+        full = phase.algorithm.batch_size is None
+        good, middle = 0, bad - 1 if full else bad // 2
+        while middle > good:
             self._restore(saved)
-            self._kernel(phase, rows, gammas[:steps], -1.0)
-            loss = kernels.mean_loss(self.X, self.y, self.beta)
-            if loss <= self.limit:
-                break
-        return steps, loss
+            part = rows if full else rows[good:middle]
+            self._kernel(phase, part, gammas[good:middle], -1.0)
+            if self._loss() <= self.limit:
+                good, saved = middle, self._copy()
+            else:
+                bad = middle
+            middle = (good + bad) // 2
+        self._restore(saved)
+        return good
 
     def _arrays(self) -> tuple[Array, ...]:
         return self.w_plus, self.w_minus, self.beta, self.nu, self.low
@@ -141,9 +160,11 @@ class Trainer:
     def _kernel(
         self, phase: Phase, rows: Rows, gammas: Array, tol: float
     ) -> tuple[int, int, float]:
-        rule, decay, limit = phase.algorithm, self.plan.weight_decay, self.limit
+        rule, decay = phase.algorithm, self.plan.weight_decay
         batch, m = rule.resolve(self.plan.data.n)
         full = rule.batch_size is None
+        # A minibatch beyond n times the limit proves that the mean over all examples exceeds it.
+        limit = self.limit if full else self.limit * self.plan.data.n
         state = self._arrays()
         with np.errstate(over="ignore", invalid="ignore"):
             if rule.rho == 0.0 and batch == 1 and not full:

@@ -74,6 +74,53 @@ def test_identity_holds_on_the_way(rule):
         assert np.max(np.abs(run.beta - run.limit("reached").beta)) <= CLOSE, seed
 
 
+NEVER_CONVERGE = {
+    "normalized n-sam": (st.n_sam(0.02, normalized=True), 0.0),
+    "normalized 2-sam": (st.m_sam(0.02, 2, normalized=True), 0.0),
+    "normalized 1-sam, batch 2": (st.one_sam(0.02, batch_size=2, normalized=True), 0.0),
+    "weight decay": (st.m_sam(0.1, 2), 1e-3),
+}
+
+
+def safe_step(data):
+    return 0.3 / np.max(np.sum(data.X**2, axis=1))
+
+
+@pytest.mark.parametrize("rule, decay", NEVER_CONVERGE.values(), ids=NEVER_CONVERGE)
+def test_identity_where_the_loss_keeps_a_floor(rule, decay):
+    """Fixed radii and decay stop short of zero loss; the identity holds at the labels X beta_T."""
+    for seed in range(INSTANCES):
+        data, alpha = instance(seed)
+        run = st.descend(
+            data,
+            alpha=alpha,
+            algorithm=rule,
+            step_size=safe_step(data),
+            steps=20_000,
+            weight_decay=decay,
+        )
+        assert run.status == "max_steps" and run.loss > 1e-12
+        assert np.max(np.abs(run.beta - run.limit("reached").beta)) <= CLOSE, seed
+
+
+@pytest.mark.parametrize("rules", [(st.one_sam(0.1), st.gd()), (st.gd(), st.n_sam(0.3))])
+def test_identity_across_a_switch_of_algorithm(rules):
+    """A run that changes its algorithm on the way still carries all its history in two vectors."""
+    done = 0
+    for seed in range(INSTANCES):
+        data, alpha = instance(seed)
+        stretches = [(rules[0], safe_step(data), 100), (rules[1], 3.0 * safe_step(data), 60_000)]
+        run = st.descend(data, alpha=alpha, phases=stretches, tol=1e-26)
+        done += run.status == "converged"
+        limit = run.limit("labels" if run.status == "converged" else "reached")
+        assert np.max(np.abs(run.beta - limit.beta)) <= CLOSE, seed
+        second_alone = st.descend(
+            data, alpha=alpha, algorithm=rules[1], step_size=stretches[1][1], steps=60_000
+        )
+        assert np.max(np.abs(second_alone.beta - run.beta)) > 1e3 * CLOSE
+    assert done >= INSTANCES // 2
+
+
 def gap(run, log_alpha_effective, shift):
     """Distance from the end of the run to the limit with these accumulators, at its labels."""
     found = solve_limit(
