@@ -150,10 +150,10 @@ class FlowField:
         return beta, e * (2.0 + fall), self.X @ beta - self.y
 
     def measure(self, change: Array, state: Array) -> float:
-        """Size of a change of state: in theta, 2 rho Delta, and Delta relative to its largest."""
+        """Size of changes of state (rows): in theta, 2 rho Delta, and Delta relative to itself."""
         n = self.X.shape[0]
-        theta = float(np.max(np.abs(change[:n] @ self.X))) * 2.0
-        delta = float(np.max(np.abs(change[n:])))
+        theta = 2.0 * float(np.max(np.abs(change[..., :n] @ self.X)))
+        delta = float(np.max(np.abs(change[..., n:])))
         largest = float(np.max(np.abs(state[n:])))
         scaled = delta * max(2.0 * self.rho, 1.0 / largest if largest > 0.0 else 0.0)
         return max(theta, scaled)

@@ -181,7 +181,7 @@ def _attempt(
             return None
         change = (table.to_stages @ lin.solve(factors, lu, table.from_stages @ defect)).real
         stages = stages + change
-        moved = max(field.measure(row, state + stages[-1]) for row in change)
+        moved = field.measure(change, state + stages[-1])
         if moved > 1.0 or (moved > 0.7 * last and moved > 100.0 * floor):
             return None
         if moved <= floor or moved > 0.5 * last:
