@@ -8,11 +8,10 @@ expressions PHI ... CONJUGATE from the network, and prints the programs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import sympy as sp
 
-from sam_theory.diagonal._programs import Choice, If, Let, Meaning, Program, Return, horner
+from sam_theory.diagonal import _series as series
+from sam_theory.diagonal._programs import Choice, If, Let, Program, Return, horner
 
 alpha, beta, xi = sp.symbols("alpha beta xi", positive=True)
 beta0, time, depth, arg = sp.symbols("beta0 time depth z", positive=True)
@@ -42,7 +41,6 @@ CONJUGATE = alpha**2 / 4 * (sp.cosh(2 * xi) - 1)
 KINETIC = (ROOT - alpha**2) / 4
 BREGMAN = PHI - PHI.subs(beta, beta0) - MIRROR.subs(beta, beta0) * (beta - beta0)
 
-SERIES_BELOW = sp.Rational(1, 4)
 LN2_HIGH = sp.Float(float.fromhex("0x1.62e42fee00000p-1"), 17)
 LN2_LOW = sp.Float(float.fromhex("0x1.a39ef35793c76p-33"), 17)
 
@@ -50,52 +48,6 @@ LN2_LOW = sp.Float(float.fromhex("0x1.a39ef35793c76p-33"), 17)
 def curved(excess: sp.Expr, scale: sp.Expr) -> sp.Expr:
     """Beta with exp(arcsinh(2 beta/scale^2)) = 1 + excess."""
     return scale**2 / 4 * (1 + excess - 1 / (1 + excess))
-
-
-def phi_series(terms: int) -> list[sp.Rational]:
-    """Coefficients of phi/(beta^2/(2 alpha^2)) in powers of z^2: (1+z^2)^(-1/2) integrated twice."""
-    return [
-        sp.binomial(sp.Rational(-1, 2), n) * 2 / ((2 * n + 1) * (2 * n + 2)) for n in range(terms)
-    ]
-
-
-def _terms_below(coefficient: Callable[[int], sp.Rational], y_max: sp.Rational) -> int:
-    n = 1
-    while abs(coefficient(n)) * y_max**n > abs(coefficient(0)) / sp.Integer(2) ** 58:
-        n += 1
-    return n
-
-
-def _entire(power: int, coefficient: Callable[[int], sp.Rational]) -> tuple[int, list[sp.Rational]]:
-    n = _terms_below(coefficient, sp.Integer(1))
-    return power, [coefficient(i) for i in range(n)]
-
-
-PHI_SERIES = phi_series(_terms_below(lambda n: phi_series(n + 1)[n], SERIES_BELOW**2))
-S_SERIES = _entire(3, lambda n: sp.Integer(2 * n + 2) / sp.factorial(2 * n + 3))
-C_SERIES = _entire(2, lambda n: sp.Integer(2 * n + 1) / sp.factorial(2 * n + 2))
-SH_SERIES = _entire(3, lambda n: 1 / sp.factorial(2 * n + 3))
-CH_SERIES = _entire(2, lambda n: 1 / sp.factorial(2 * n + 2))
-
-
-def s_exact(u: sp.Expr) -> sp.Expr:
-    """T cosh t - sinh t."""
-    return u * sp.cosh(u) - sp.sinh(u)
-
-
-def c_exact(u: sp.Expr) -> sp.Expr:
-    """T sinh t - cosh t + 1."""
-    return u * sp.sinh(u) - sp.cosh(u) + 1
-
-
-def sh_exact(u: sp.Expr) -> sp.Expr:
-    """Sinh t - t."""
-    return sp.sinh(u) - u
-
-
-def ch_exact(u: sp.Expr) -> sp.Expr:
-    """Cosh t - 1."""
-    return sp.cosh(u) - 1
 
 
 def _ratio(value: sp.Expr) -> tuple[Let, Let]:
@@ -134,11 +86,11 @@ def _potential() -> Program:
             Let(a, absolute(beta)),
             *_ratio(a),
             If(
-                z < SERIES_BELOW,
+                z < series.SERIES_BELOW,
                 (
                     Let(y, z**2),
                     Return(
-                        q**2 / 2 * horner(PHI_SERIES, y),
+                        q**2 / 2 * horner(series.PHI_SERIES, y),
                         samples=({beta: sp.Rational(1, 8), alpha: sp.Integer(1)},),
                     ),
                 ),
@@ -318,8 +270,8 @@ def _bregman() -> Program:
                     If(
                         t < 1,
                         (
-                            Let(u, _entire_sum(S_SERIES)),
-                            Let(v, _entire_sum(C_SERIES)),
+                            Let(u, _entire_sum(series.S_SERIES)),
+                            Let(v, _entire_sum(series.C_SERIES)),
                             Return(big / 2 * (c * u + g * v)),
                         ),
                         label="series",
@@ -331,8 +283,8 @@ def _bregman() -> Program:
             If(
                 t < 1,
                 (
-                    Let(u, _entire_sum(SH_SERIES)),
-                    Let(v, _entire_sum(CH_SERIES)),
+                    Let(u, _entire_sum(series.SH_SERIES)),
+                    Let(v, _entire_sum(series.CH_SERIES)),
                     Return(big / 2 * (c * u + g * v)),
                 ),
                 label="series",
@@ -425,15 +377,3 @@ def programs() -> list[Program]:
         _orthonormal_flow(),
         _depth_h(),
     ]
-
-
-def _calls() -> Meaning:
-    """What the printed functions mean where one program calls another."""
-    return {
-        "angle": lambda u, v: ANGLE.xreplace({beta: u, alpha: v}),
-        "scaled_exp": lambda u, v, r: u * v**2 * sp.exp(r),
-        "potential": lambda u, v: PHI.xreplace({beta: u, alpha: v}),
-        "kinetic": lambda u, v: KINETIC.xreplace({beta: u, alpha: v}),
-        "inverse_mirror_map": lambda u, v: INVERSE.xreplace({xi: u, alpha: v}),
-        "int": lambda u: u,
-    }

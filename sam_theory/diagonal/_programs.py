@@ -109,7 +109,7 @@ def _lines(body: tuple[Any, ...], indent: int) -> Iterator[str]:
 
 
 def _wrap(line: str, width: int = 100) -> Iterator[str]:
-    """Break a nested Horner form, which is the only kind of line that gets long, at its openings."""
+    """Break a nested Horner form, the only kind of line that gets long, at its openings."""
     if len(line) <= width:
         yield line
         return

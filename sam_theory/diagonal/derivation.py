@@ -19,7 +19,9 @@ from pathlib import Path
 import sympy as sp
 
 from sam_theory.diagonal import _closed_forms as forms
+from sam_theory.diagonal import _series as series
 from sam_theory.diagonal._programs import DerivationError, print_program, require_zero
+from sam_theory.diagonal._proofs import prove_all
 
 HERE = Path(__file__).resolve().parent
 FORMULAS = HERE / "formulas.py"
@@ -75,7 +77,7 @@ def derive_gradients() -> Equations:
 
 
 def derive_perturbation() -> Equations:
-    """The perturbed predictor and, for one example, the perturbed residual, as polynomials in rho.
+    """Expand the perturbed predictor and, for one example, the perturbed residual in rho.
 
     The ascent step u + rho g v, v + rho g u is expanded; the coefficients are read off.
     """
@@ -159,16 +161,16 @@ def derive_expansions() -> Equations:
     z, y = sp.symbols("z y", positive=True)
     normalised = 2 / z**2 * (z * sp.asinh(z) - sp.sqrt(1 + z**2) + 1)
     order = 10
-    truncated = sum(c * z ** (2 * k) for k, c in enumerate(forms.phi_series(order // 2)))
+    truncated = sum(c * z ** (2 * k) for k, c in enumerate(series.phi_series(order // 2)))
     require_zero(sp.series(normalised, z, 0, order).removeO() - truncated, "series of phi")
     large = sp.log(2 * z) + sp.log((1 + sp.sqrt(1 + y**2)) / 2)
     require_zero(sp.asinh(z) - large.subs(y, 1 / z), "asinh z = log 2z + log((1 + sqrt(1+z^-2))/2)")
     remainder = sp.series(sp.log((1 + sp.sqrt(1 + y**2)) / 2), y, 0, 6).removeO().subs(y, 1 / z)
     for coefficients, function in (
-        (forms.S_SERIES, forms.s_exact),
-        (forms.C_SERIES, forms.c_exact),
-        (forms.SH_SERIES, forms.sh_exact),
-        (forms.CH_SERIES, forms.ch_exact),
+        (series.S_SERIES, series.s_exact),
+        (series.C_SERIES, series.c_exact),
+        (series.SH_SERIES, series.sh_exact),
+        (series.CH_SERIES, series.ch_exact),
     ):
         power, terms = coefficients
         found = sp.series(function(z), z, 0, 9).removeO()
@@ -180,7 +182,7 @@ def derive_expansions() -> Equations:
 
 
 def derive_orthonormal_flow() -> Equations:
-    """Beta' = -(beta - b) sqrt(4 beta^2 + alpha^4) by sinh theta = 2 beta/alpha^2, w = exp theta."""
+    """Solve beta' = -(beta - b) sqrt(4 beta^2 + alpha^4) by w = exp arcsinh(2 beta/alpha^2)."""
     a, w, big, decay = sp.symbols("alpha w W E", positive=True)
     root = forms.curved(big - 1, a)
     beta = a**2 / 4 * (w - 1 / w)
@@ -228,7 +230,7 @@ def derive_depth() -> Equations:
     depth, w, g, alpha = sp.symbols("D w g alpha", positive=True)
     z = sp.Symbol("z", real=True)
     for sign in (1, -1):
-        rate = -sign * g * (sign * sp.diff(sign * w**depth, w) * sign)
+        rate = -g * sp.diff(sign * w**depth, w)
         change = sp.diff(w ** (2 - depth), w) * rate
         require_zero(sp.simplify(change - sign * depth * (depth - 2) * g), "w+-^{2-D} is affine")
     big = sp.Symbol("W", positive=True)
@@ -258,7 +260,7 @@ def formulas_text() -> str:
     """Derive, prove every program, and give the text of `formulas.py`."""
     programs = forms.programs()
     for program in programs:
-        forms.prove_all(program)
+        prove_all(program)
     return HEADER + "".join("\n\n" + print_program(p) for p in programs)
 
 
@@ -281,7 +283,7 @@ def docs_text(current: str) -> str:
     for name, derive in DERIVATIONS.items():
         new = f"<!-- derived: {name} -->\n{_block(derive())}\n<!-- end -->"
         pattern = rf"<!-- derived: {name} -->.*?<!-- end -->"
-        current = re.sub(pattern, lambda _, new=new: new, current, count=1, flags=re.S)
+        current = re.sub(pattern, new.replace("\\", r"\\"), current, count=1, flags=re.S)
     return current
 
 

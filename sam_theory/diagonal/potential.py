@@ -1,10 +1,13 @@
 """The potential of a diagonal linear network and its relatives, accurate at every scale.
 
 Array front of the printed scalar formulas (:mod:`.formulas`, derived in :mod:`.derivation`):
-phi_alpha(beta) = sum_j [(1/2) beta_j arcsinh(2 beta_j/alpha_j^2) - (1/4) sqrt(4 beta_j^2 + alpha_j^4)
-+ alpha_j^2/4] (Woodworth et al. 2020, Theorem 1, with this project's alpha).  beta and phi carry the
-same unit, alpha its square root; mirror images are dimensionless.  Every function broadcasts its
-arguments and raises InputError for arguments that are not finite or out of range.
+
+    phi_alpha(beta) = sum_j [ (1/2) beta_j arcsinh(2 beta_j/alpha_j^2)
+                              - (1/4) sqrt(4 beta_j^2 + alpha_j^4) + alpha_j^2/4 ]
+
+(Woodworth et al. 2020, Theorem 1, with this project's alpha).  beta and phi carry the same unit,
+alpha its square root; mirror images are dimensionless.  Every function broadcasts its arguments and
+raises InputError for arguments that are not finite or out of range.
 """
 
 from __future__ import annotations
