@@ -75,11 +75,12 @@ def _fill_depth_h(z: Array, depth: Array, out: Array) -> None:
 
 @numba.njit(cache=True)
 def _fill_depth_inverse(value: Array, depth: Array, out: Array) -> None:
-    """Solve h_D(z) = value by bisection in z and in 1 - z, whichever is smaller."""
+    """Solve h_D(z) = value by Newton in z, or in log(1 - z) above z = 1/2."""
     for j in range(out.size):
         target, power = abs(value[j]), depth[j] / (depth[j] - 2.0)
         if formulas.depth_h(0.5, depth[j]) >= target:
-            z = target / (2.0 * power)
+            # h is convex and above 2 sinh(power arctanh z): Newton descends from here.
+            z = math.tanh(math.asinh(0.5 * target) / power)
             for _ in range(60):
                 slope = power * ((1.0 - z) ** (-power - 1.0) + (1.0 + z) ** (-power - 1.0))
                 step = (formulas.depth_h(z, depth[j]) - target) / slope
