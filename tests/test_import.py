@@ -42,4 +42,5 @@ def test_the_command_loads_no_sympy_or_pandas_for_a_limit(tmp_path):
         f"main(['bias', {str(path)!r}, '--target', 'y', '--alpha', '1', '--algorithm', 'gd']); "
         "assert not {'sympy', 'pandas', 'matplotlib'} & set(sys.modules), sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -218,6 +218,19 @@ def _entire_sum(series: tuple[int, list[sp.Rational]]) -> sp.Expr:
     return t**power * horner(terms, y)
 
 
+def _same_sign(
+    odd: tuple[int, list[sp.Rational]], even: tuple[int, list[sp.Rational]], far: sp.Expr
+) -> tuple[If, Return]:
+    """Return (big/2) far, by series of its two parts where theta moves by less than one."""
+    u, v = sp.Symbol("first", positive=True), sp.Symbol("second", positive=True)
+    near = (
+        Let(u, _entire_sum(odd)),
+        Let(v, _entire_sum(even)),
+        Return(big / 2 * (c * u + g * v)),
+    )
+    return If(t < 1, near, label="series"), Return(big / 2 * far)
+
+
 def _bregman() -> Program:
     """Opposite signs: Fenchel-Young, a sum of three terms >= 0. Same sign: theta differences."""
     edge = sp.Rational(1, 10**9)
@@ -225,7 +238,6 @@ def _bregman() -> Program:
         sp.And(sp.Ge(beta, 0, evaluate=False), sp.Le(beta0, 0, evaluate=False)),
         sp.And(sp.Le(beta, 0, evaluate=False), sp.Ge(beta0, 0, evaluate=False)),
     )
-    u, v = sp.Symbol("first", positive=True), sp.Symbol("second", positive=True)
     return Program(
         "bregman",
         (beta, beta0, alpha),
@@ -266,30 +278,10 @@ def _bregman() -> Program:
             Let(y, t**2),
             If(
                 sp.Ge(a, b),
-                (
-                    If(
-                        t < 1,
-                        (
-                            Let(u, _entire_sum(series.S_SERIES)),
-                            Let(v, _entire_sum(series.C_SERIES)),
-                            Return(big / 2 * (c * u + g * v)),
-                        ),
-                        label="series",
-                    ),
-                    Return(big / 2 * (t - gap)),
-                ),
+                _same_sign(series.S_SERIES, series.C_SERIES, t - gap),
                 label="outward",
             ),
-            If(
-                t < 1,
-                (
-                    Let(u, _entire_sum(series.SH_SERIES)),
-                    Let(v, _entire_sum(series.CH_SERIES)),
-                    Return(big / 2 * (c * u + g * v)),
-                ),
-                label="series",
-            ),
-            Return(big / 2 * (gap - c * t)),
+            *_same_sign(series.SH_SERIES, series.CH_SERIES, gap - c * t),
         ),
     )
 

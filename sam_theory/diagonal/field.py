@@ -28,6 +28,24 @@ from .newton import Array
 
 
 @numba.njit(cache=True)
+def _network(
+    X: Array, rho: float, log_alpha: Array, state: Array, work: Array, beta: Array, s: Array
+) -> None:
+    """Write beta and s = u^2 + v^2 of a state; work (d,) is overwritten."""
+    n, d = X.shape
+    work[:] = 0.0
+    for i in range(n):
+        for j in range(d):
+            work[j] += 2.0 * state[i] * X[i, j]
+    for j in range(d):
+        size = abs(work[j])
+        e = math.exp(size + 2.0 * (log_alpha[j] - rho * state[n + j]) - math.log(2.0))
+        fall = math.expm1(-2.0 * size)
+        s[j] = e * (2.0 + fall)
+        beta[j] = -0.5 * e * fall if work[j] > 0.0 else 0.5 * e * fall
+
+
+@numba.njit(cache=True)
 def flow_rates(
     X: Array,
     y: Array,
@@ -43,58 +61,32 @@ def flow_rates(
     """Write the time derivative of each state (rows, (q, n+d)) and 2L (q,), in the field's time."""
     n, d = X.shape
     k = n // m
-    beta, s = np.empty(d), np.empty(d)
+    beta, s, g, h, moved = np.empty(d), np.empty(d), np.empty(d), np.empty(d), np.empty(d)
     r = np.empty(n)
-    g, h, moved = np.empty(d), np.empty(d), np.empty(d)
     for q in range(states.shape[0]):
-        nu = states[q, :n]
-        h[:] = 0.0
+        _network(X, rho, log_alpha, states[q], h, beta, s)
         for i in range(n):
-            for j in range(d):
-                h[j] += 2.0 * nu[i] * X[i, j]
-        for j in range(d):
-            size = abs(h[j])
-            log_scale = 2.0 * (log_alpha[j] - rho * states[q, n + j]) - math.log(2.0)
-            e = math.exp(size + log_scale)
-            fall = math.expm1(-2.0 * size)
-            s[j] = e * (2.0 + fall)
-            beta[j] = -0.5 * e * fall if h[j] > 0.0 else 0.5 * e * fall
-        total = 0.0
-        for i in range(n):
-            value = -y[i]
-            for j in range(d):
-                value += X[i, j] * beta[j]
-            r[i] = value
-            total += value * value
-        doubled_loss[q] = total / n
+            r[i] = np.dot(X[i], beta) - y[i]
+        doubled_loss[q] = np.dot(r, r) / n
         rates[q, n:] = 0.0
         for b in range(k):
             g[:] = 0.0
             for i in range(b * m, (b + 1) * m):
                 for j in range(d):
                     g[j] += X[i, j] * r[i] / m
-            radius, norm = rho, 1.0
-            if normalized:
-                norm = 0.0
-                for j in range(d):
-                    norm += s[j] * g[j] * g[j]
-                norm = math.sqrt(norm)
-                radius = rho / norm if norm > 0.0 else 0.0
+            norm = math.sqrt(np.sum(s * g * g)) if normalized else 1.0
+            radius = rho / norm if norm > 0.0 else 0.0
             for j in range(d):
                 lift = radius * g[j]
                 moved[j] = beta[j] * (1.0 + lift * lift) + lift * s[j]
             h[:] = 0.0
             clock = norm if rescaled else 1.0
             for i in range(b * m, (b + 1) * m):
-                value = -y[i]
+                after = np.dot(X[i], moved) - y[i]
+                rates[q, i] = -after * clock / n
                 for j in range(d):
-                    value += X[i, j] * moved[j]
-                rates[q, i] = -value * clock / n
-                for j in range(d):
-                    h[j] += X[i, j] * value / m
-            share = clock / k
-            if normalized:
-                share = share / norm if norm > 0.0 else 0.0
+                    h[j] += X[i, j] * after / m
+            share = clock / (k * norm) if norm > 0.0 else 0.0
             for j in range(d):
                 rates[q, n + j] += share * g[j] * h[j]
             doubled_loss[q] *= clock
