@@ -30,9 +30,13 @@ from .compensated import UNIT, dual_image, residual_pair
 Array = npt.NDArray[np.float64]
 _EXPONENT_LIMIT = 700.0
 _TINY = 1e-300
+_FITTED = 1e-9
+_RESOLVED = 1e-9
 _QUIET_STEPS = 6
 _PLAIN_BELOW = 1e-6
 _FIRST_DESCENT = 10.0
+_LEAST_DESCENT = 0.1
+_STAGE_STEPS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,35 +178,40 @@ class _Problem:
 
 
 def solve_dual(
-    X: Array, y: Array, log_alpha: Array, shift: Array, *, max_steps: int = 500
+    X: Array, y: Array, log_alpha: Array, shift: Array, *, max_steps: int = 1000
 ) -> DualSolution:
     """Minimise the dual for linearly independent rows X (n, d), y (n,), log_alpha, shift (d,).
 
-    Small alpha is approached along alpha e^tau, tau -> 0, in steps that double log(1/alpha).
+    Small alpha is approached by max(alpha, e^level), the level falling in steps that double and are
+    cut where Newton does not follow.
     """
-    depth = math.log(_PLAIN_BELOW) + 0.5 * math.log(_magnitude(X, y)) - float(np.max(log_alpha))
-    tau = max(depth, 0.0)
-    start, iterations, growth = None, 0, _FIRST_DESCENT
-    while True:
-        problem = _Problem(X, y, log_alpha + tau, shift)
-        found = _solve(problem, start, max_steps - iterations)
-        iterations += found.iterations
-        if tau == 0.0 or iterations >= max_steps:
-            return replace(found, iterations=iterations)
-        fall = min(tau, growth)
-        growth *= 2.0
-        start = _continue(problem, found.mu, 2.0 * fall)
-        tau -= fall
+    level = math.log(_PLAIN_BELOW) + 0.5 * math.log(_magnitude(X, y))
+    bottom = float(np.min(log_alpha))
+    level = max(level, bottom)
+    problem = _Problem(X, y, np.maximum(log_alpha, level), shift)
+    found = _solve(problem, None, max_steps)
+    iterations, growth = found.iterations, _FIRST_DESCENT
+    while found.converged and level > bottom and iterations < max_steps and growth > _LEAST_DESCENT:
+        lower = max(level - growth, bottom)
+        deeper = _Problem(X, y, np.maximum(log_alpha, lower), shift)
+        start = _continue(problem, found.mu, problem.log_scale - deeper.log_scale)
+        trial = _solve(deeper, start, min(_STAGE_STEPS, max_steps - iterations))
+        iterations += trial.iterations + 1
+        if trial.converged:
+            level, problem, found, growth = lower, deeper, trial, 2.0 * growth
+        else:
+            growth *= 0.25
+    return replace(found, iterations=iterations, converged=found.converged and level == bottom)
 
 
-def _continue(problem: _Problem, mu: Array, fall: float) -> Array:
+def _continue(problem: _Problem, mu: Array, fall: Array) -> Array:
     """Start for scale A e^-fall: theta grows with log(1/A), large coordinates by fall exactly."""
     theta = problem.X.T @ mu + problem.shift
     slope = problem.point(theta)[1]
-    factor = fall / float(np.max(np.abs(theta)))
+    factor = float(np.max(fall)) / max(float(np.max(np.abs(theta))), 1.0)
     target = fall * np.tanh(theta) - factor * (theta - problem.shift)
     root = np.sqrt(slope / np.max(slope))
-    correction = linalg.lstsq((problem.X * root).T, root * target, cond=1e-4)[0]
+    correction = linalg.lstsq((problem.X * root).T, root * target, cond=_RESOLVED)[0]
     return mu * (1.0 + factor) + correction
 
 
@@ -213,7 +222,16 @@ def _magnitude(X: Array, y: Array) -> float:
 
 
 def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSolution:
-    """Globalised Newton from start (zero when None)."""
+    """Globalised Newton from start (zero when None); not converged where it breaks down."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return _iterate(problem, start, max_steps)
+    except (linalg.LinAlgError, ValueError):
+        nothing = np.zeros(problem.X.shape[0])
+        return DualSolution(problem.point(problem.shift)[0], nothing, nothing, max_steps, False)
+
+
+def _iterate(problem: _Problem, start: Array | None, max_steps: int) -> DualSolution:
     X, y, shift = problem.X, problem.y, problem.shift
     mu = np.zeros(X.shape[0]) if start is None else start.copy()
     low = np.zeros_like(mu)
@@ -231,16 +249,21 @@ def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSoluti
             return DualSolution(beta, mu, low, iteration, True)
         step = matrix.solve(residual)
         move = X.T @ step
+        if not np.all(np.isfinite(move)):
+            raise linalg.LinAlgError("the step is not finite")
         span = float(np.max(np.abs(move)))
         corrected = beta + slope / matrix.unit * move
         change = float(np.max(np.abs(corrected - beta))) / max(float(np.max(np.abs(beta))), _TINY)
-        if change < 1e-10:
+        still = span <= 2.0**-50 * matrix.unit * (1.0 + float(np.max(np.abs(shift))))
+        if change < 1e-10 or still:
             stalled = stalled + 1 if change > 0.25 * best_change else 0
             if change < best_change:
                 best, best_change = corrected, change
-            if stalled == 3 or change <= 2.0**-53 or span <= 2.0**-53 * matrix.unit:
+            if stalled == 3 or change <= 2.0**-53 or still:
                 beta = min((best, corrected, beta), key=lambda b: _misfit(X, b, y))
-                return DualSolution(beta, mu, low, iteration, True)
+                resolved = _FITTED * np.sum(np.abs(beta)) + 2.0**-40 * np.sum(slope)
+                fits = _misfit(X, beta, y) <= float(np.max(size) * resolved)
+                return DualSolution(beta, mu, low, iteration, fits)
         if span > matrix.unit:
             # In units of the largest change of theta: here only the direction matters.
             step, move = step / span, move / span

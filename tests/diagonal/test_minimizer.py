@@ -128,6 +128,27 @@ def test_nearly_collinear_rows(alpha):
     assert found.certificate.residual <= 1e-12 * np.sum(np.abs(found.beta))
 
 
+@pytest.mark.parametrize("decades", [(-8, 2), (-30, 0), (-150, 6)])
+def test_alpha_of_its_own_for_every_coordinate(decades):
+    """An answer is right or says that it is not; nearly all are right, up to 156 decades apart."""
+    rng = np.random.default_rng(9)
+    converged = 0
+    for k in range(60):
+        n = int(rng.integers(1, 15))
+        d = int(rng.integers(n, 40))
+        X = rng.standard_normal((n, d))
+        alpha = 10.0 ** rng.uniform(*decades, d)
+        y = X @ (rng.standard_normal(d) * (rng.random(d) < 0.3)) if k % 2 else X @ np.ones(d)
+        found = minimize_potential(X, y, alpha, 0.5 * rng.standard_normal(d) if k % 5 else None)
+        misfit = np.max(np.abs(X @ found.beta - y))
+        if found.status == "converged":
+            converged += 1
+            assert misfit <= 1e-11 * max(np.max(np.abs(X) @ np.abs(found.beta)), 1e-30)
+        else:
+            assert found.status == "max_steps"
+    assert converged >= (60 if decades[0] > -10 else 57)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
