@@ -23,7 +23,10 @@ def checked_names(names: Any, where: str) -> tuple[str, ...] | None:
         return None
     if isinstance(names, str):
         raise InputError(f"{where}feature_names must be a sequence of names, not one string")
-    return tuple(str(name) for name in names)
+    try:
+        return tuple(str(name) for name in names)
+    except TypeError:
+        raise InputError(f"{where}feature_names must be a sequence of names") from None
 
 
 def _real(name: str, value: Any, where: str) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sam_theory.algorithms import Algorithm
     from sam_theory.diagonal.descent import Descent
     from sam_theory.diagonal.limit import ImplicitBias
+    from sam_theory.output import Report
     from sam_theory.regression import Regression
 
 KINDS = ("gd", "sgd", "n-sam", "m-sam", "1-sam")
@@ -29,6 +31,8 @@ _HELP = {
     "simulate": "train with finite steps and print the losses",
     "check": "theory beside simulation beside the finite-step identity, coordinate by coordinate",
 }
+_MAGNITUDES = (1e-100, 1e100)
+_RESCALE = "rescale the columns, the target or alpha"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,10 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0, 2 for an error, 130 when interrupted)."""
     try:
         arguments = build_parser().parse_args(argv)
-        from sam_theory.output import check_writable
+        from sam_theory.output import check_outputs
 
-        for path in (arguments.json, arguments.csv):
-            check_writable(path)
+        check_outputs(arguments)
         return _run(arguments)
     except (InputError, MissingExtra, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
@@ -100,6 +103,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from sam_theory import output
+
+    try:
+        with np.errstate(all="ignore"):
+            report = _report(arguments)
+    except np.linalg.LinAlgError as error:
+        raise InputError(f"out of the range of double precision ({error}): {_RESCALE}") from None
+    output.write(report, arguments)
+    _show(report.text)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> Report:
     from sam_theory import output
     from sam_theory.diagonal.limit import initial_scale
 
@@ -113,15 +131,21 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command != "bias":
         run = _simulation(data, arguments, algorithm)
     if limit is not None and run is not None:
-        report = output.comparison(data, limit, run)
-    elif limit is not None:
-        report = output.limit_report(data, limit)
-    else:
-        assert run is not None
-        report = output.run_report(run)
-    print(report.text)
-    output.write(report, arguments)
-    return 0
+        return output.comparison(data, limit, run)
+    if limit is not None:
+        return output.limit_report(data, limit)
+    assert run is not None
+    return output.run_report(run)
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What stays in the buffer would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def chosen_algorithm(arguments: argparse.Namespace) -> Algorithm:
@@ -162,7 +186,21 @@ def load(arguments: argparse.Namespace) -> Regression:
         data = data.split(arguments.test_fraction, seed=arguments.seed)
     if arguments.center or arguments.standardize:
         data = data.standardize(center=True, scale=arguments.standardize, center_target=True)
+    _check_magnitude(data)
     return data
+
+
+def _check_magnitude(data: Regression) -> None:
+    import numpy as np
+
+    low, high = _MAGNITUDES
+    for name, values in (("X", data.X), ("y", data.y)):
+        largest = float(np.max(np.abs(values)))
+        if largest and not low <= largest <= high:
+            raise InputError(
+                f"{data.source}: the largest entry of {name} is {largest:.3g}, "
+                f"outside {low:g} .. {high:g}: {_RESCALE}"
+            )
 
 
 def _theory(data: Regression, alpha: float, algorithm: Algorithm) -> ImplicitBias:
@@ -194,13 +232,14 @@ def _simulation(data: Regression, arguments: argparse.Namespace, algorithm: Algo
 
 
 class _Bar:
-    """Progress bar on stderr that appears after two seconds."""
+    """Progress bar on stderr, if that is a terminal, that appears after two seconds."""
 
     def __init__(self, name: str) -> None:
         from tqdm import tqdm
 
         form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-        self.bar = tqdm(total=1.0, desc=name, delay=2.0, bar_format=form, leave=False)
+        # disable=None: silent unless stderr is a terminal.
+        self.bar = tqdm(total=1.0, desc=name, delay=2.0, bar_format=form, leave=False, disable=None)
 
     def __call__(self, share: float) -> None:
         self.bar.update(max(0.0, share - self.bar.n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import zipfile
+import zlib
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from sam_theory.errors import InputError, MissingExtra
 from sam_theory.regression import Regression
 
 _SHOWN_COLUMNS = 8
+_DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,  # encrypted, or (NotImplementedError) an unknown compression
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_file(path: str | PathLike[str], target: str | None = None) -> Regression:
@@ -22,6 +31,8 @@ def read_file(path: str | PathLike[str], target: str | None = None) -> Regressio
     if ending == ".csv":
         return read_csv(path, target)
     if ending == ".npz":
+        if target not in (None, "y"):
+            raise InputError(f"{path}: the target of an NPZ file is its array y, not {target!r}")
         return read_npz(path)
     if ending == ".parquet":
         return read_parquet(path, target)
@@ -51,8 +62,8 @@ def read_csv(path: str | PathLike[str], target: str | None = None) -> Regression
     file = _existing(path)
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            header = next(csv.reader(stream), None)
-            if not header or header == [""]:
+            header = next(filter(None, csv.reader(stream)), None)
+            if header is None:
                 raise InputError(f"{path}: the file is empty")
             names = [name.strip() for name in header]
             index = _target(path, names, target)
@@ -121,18 +132,16 @@ def _strict(file: Path, path: str | PathLike[str], names: list[str]) -> np.ndarr
     rows = []
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream)
-        next(reader)
-        for cells in reader:
-            if not cells:
-                continue
+        lines = filter(None, reader)
+        next(lines)
+        for cells in lines:
             line = reader.line_num
             if len(cells) != len(names):
                 raise InputError(
                     f"{path}: line {line} has {len(cells)} cells, the header has {len(names)}"
                 )
-            rows.append(
-                [_number(path, line, name, c) for name, c in zip(names, cells, strict=True)]
-            )
+            row = [_number(path, line, name, c) for name, c in zip(names, cells, strict=True)]
+            rows.append(np.array(row))
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
 
@@ -141,6 +150,9 @@ def _number(path: str | PathLike[str], line: int, name: str, cell: str) -> float
     if not cell.strip():
         raise InputError(f"{where}: the cell is empty")
     try:
+        # float() also takes 1_000 and the digits of other scripts.
+        if "_" in cell or not cell.isascii():
+            raise ValueError
         value = float(cell)
     except ValueError:
         raise InputError(f"{where}: {cell.strip()[:40]!r} is not a number") from None
@@ -163,13 +175,14 @@ def read_npz(path: str | PathLike[str]) -> Regression:
     if not zipfile.is_zipfile(file):
         raise InputError(f"{path}: not an NPZ file (or a truncated one)")
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # np.load leaves a damaged file open if it has opened it itself.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
     except ValueError as error:
         if "pickle" in str(error).lower():
             raise InputError(f"{path}: holds Python objects (needs pickle), refused") from None
         raise InputError(f"{path}: a damaged NPZ file ({error})") from None
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path}: a damaged NPZ file ({error})") from None
     missing = [name for name in ("X", "y") if name not in found]
     if missing:
@@ -177,21 +190,34 @@ def read_npz(path: str | PathLike[str]) -> Regression:
         raise InputError(f"{path}: no array {missing[0]!r}; the arrays are {names}")
     if ("X_test" in found) != ("y_test" in found):
         raise InputError(f"{path}: X_test and y_test must come together")
-    try:
-        features = found["feature_names"].tolist() if "feature_names" in found else None
-        test = None
-        if "X_test" in found:
-            test = Regression(found["X_test"], found["y_test"], feature_names=features)
-        return Regression(
-            found["X"],
-            found["y"],
+    features = _feature_names(path, found.get("feature_names"))
+    test = None
+    if "X_test" in found:
+        test = Regression(
+            found["X_test"],
+            found["y_test"],
             feature_names=features,
-            test=test,
-            beta_star=found.get("beta_star"),
-            source=str(path),
+            source=f"{path} (X_test, y_test)",
         )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return Regression(
+        found["X"],
+        found["y"],
+        feature_names=features,
+        test=test,
+        beta_star=found.get("beta_star"),
+        source=str(path),
+    )
+
+
+def _feature_names(path: str | PathLike[str], array: np.ndarray | None) -> tuple[str, ...] | None:
+    if array is None:
+        return None
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise InputError(f"{path}: feature_names must be a one-dimensional array of strings")
+    try:
+        return tuple(array.astype(str).tolist())
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: feature_names must be ASCII bytes or Unicode strings") from None
 
 
 def read_parquet(path: str | PathLike[str], target: str | None = None) -> Regression:

@@ -34,23 +34,36 @@ class Report:
     content: dict[str, Any]
 
 
-def check_writable(path: str | None) -> None:
-    """Refuse a path that cannot be written, before anything is computed."""
-    if path is None:
-        return
-    target = Path(path)
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse an output file that cannot or must not be written, before anything is computed."""
+    taken = {os.path.realpath(arguments.file): "the data"}
+    for flag in ("json", "csv"):
+        path = getattr(arguments, flag)
+        if path is None:
+            continue
+        where = f"--{flag} {path}"
+        target = os.path.realpath(path)
+        if target in taken:
+            raise InputError(f"{where}: would overwrite {taken[target]}")
+        taken[target] = f"the file of --{flag}"
+        _check_writable(where, Path(target))
+
+
+def _check_writable(where: str, target: Path) -> None:
     folder = target.parent
     if target.is_dir():
-        raise InputError(f"{path}: is a directory")
+        raise InputError(f"{where}: is a directory")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{where}: is not a regular file")
     if not folder.is_dir():
-        raise InputError(f"{path}: the folder {folder} does not exist")
+        raise InputError(f"{where}: the folder {folder} does not exist")
     if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise InputError(f"{path}: cannot be written")
+        raise InputError(f"{where}: cannot be written")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise InputError(f"{where}: cannot be written ({error.strerror})") from None
 
 
 def limit_report(data: Regression, limit: ImplicitBias) -> Report:
@@ -125,20 +138,31 @@ def comparison(data: Regression, limit: ImplicitBias, run: Descent) -> Report:
 
 
 def write(report: Report, arguments: argparse.Namespace) -> None:
-    """Write the files that the flags ask for, each atomically."""
+    """Write the files that the flags ask for: all of them, each atomically, or none."""
+    texts = {}
     if arguments.csv is not None:
         stream = io.StringIO(newline="")
         writer = csv.writer(stream)
         writer.writerow(report.header)
         writer.writerows([[_cell(value) for value in row] for row in report.rows])
-        _replace(arguments.csv, stream.getvalue())
+        texts[arguments.csv] = stream.getvalue()
     if arguments.json is not None:
         content = {"settings": _settings(arguments), "versions": _versions()} | report.content
-        _replace(arguments.json, json.dumps(_clean(content), indent=1, allow_nan=False) + "\n")
+        texts[arguments.json] = json.dumps(_clean(content), indent=1, allow_nan=False) + "\n"
+    temporary: dict[str, str] = {}
+    try:
+        for path, text in texts.items():
+            target = os.path.realpath(path)
+            temporary[target] = _write_beside(Path(target), text)
+        for target in list(temporary):
+            os.replace(temporary[target], target)
+            del temporary[target]
+    finally:
+        for left in temporary.values():
+            Path(left).unlink(missing_ok=True)
 
 
-def _replace(path: str, text: str) -> None:
-    target = Path(path)
+def _write_beside(target: Path, text: str) -> str:
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
@@ -146,10 +170,10 @@ def _replace(path: str, text: str) -> None:
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    return temporary
 
 
 def _cell(value: Any) -> Any:

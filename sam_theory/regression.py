@@ -235,7 +235,10 @@ class Regression:
         InputError
             A constant column is to be scaled; the message names it.
         """
-        mean = self.X.mean(axis=0) if center else np.zeros(self.d)
+        # A power of two per column: no overflow in sums and squares, and no rounding.
+        unit = np.exp2(np.frexp(np.max(np.abs(self.X), axis=0))[1] - 1.0)
+        reduced = self.X / unit
+        mean = reduced.mean(axis=0) * unit if center else np.zeros(self.d)
         deviation = np.ones(self.d)
         if scale:
             constant = np.flatnonzero(self.X.max(axis=0) == self.X.min(axis=0))
@@ -243,7 +246,7 @@ class Regression:
                 where = f"{self.source}: " if self.source else ""
                 column = column_label(int(constant[0]), self.feature_names)
                 raise InputError(f"{where}{column} is constant and cannot be scaled")
-            deviation = self.X.std(axis=0)
+            deviation = reduced.std(axis=0) * unit
         step = Preprocessing(mean, deviation, float(self.y.mean()) if center_target else 0.0)
         star = self.beta_star
         if star is not None:

@@ -13,6 +13,7 @@ from .errors import InputError
 Array = npt.NDArray[np.float64]
 
 CONSISTENCY_TOLERANCE = 1e-10
+MAGNITUDES = (1e-100, 1e100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +59,20 @@ def row_space(X: npt.ArrayLike, y: npt.ArrayLike) -> RowSpace:
     Raises
     ------
     InputError
-        X or y is not finite, not real or not of matching shape.
+        X or y is not finite, not real, not of matching shape, or too large or small to be
+        factorised without overflow (largest entry outside 1e-100 .. 1e100).
     """
     X, y = checked_matrix(X), checked_vector("y", y)
     n, d = X.shape
     if y.shape[0] != n:
         raise InputError(f"y has length {y.shape[0]} but X has {n} rows")
+    for name, values in (("X", X), ("y", y)):
+        largest = float(np.max(np.abs(values)))
+        if largest and not MAGNITUDES[0] <= largest <= MAGNITUDES[1]:
+            low, high = MAGNITUDES
+            raise InputError(
+                f"the largest entry of {name} is {largest:.3g}, outside {low:g} .. {high:g}"
+            )
     from scipy.linalg import qr
 
     tolerance = max(n, d) * np.finfo(np.float64).eps

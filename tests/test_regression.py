@@ -1,5 +1,7 @@
 """Regression: validation, row space, splits, preprocessing, readers, the published instance."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,14 @@ def test_split_and_standardize():
             data.split(fraction)
 
 
+def test_standardize_at_the_ends_of_the_range():
+    X = np.random.default_rng(0).standard_normal((6, 2))
+    wanted = (X - X.mean(axis=0)) / X.std(axis=0)
+    for exponent in (-900, -3, 900):
+        data = st.Regression(np.ldexp(X, exponent), np.ones(6)).standardize()
+        assert np.max(np.abs(data.X - wanted)) < 1e-15
+
+
 def test_csv_round_trip(tmp_path):
     data = st.sparse_regression(n=5, d=3, nonzeros=2)
     path = tmp_path / "data.csv"
@@ -116,7 +126,7 @@ def test_csv_round_trip(tmp_path):
 
 def test_csv_with_quotes_and_blank_lines(tmp_path):
     path = tmp_path / "data.csv"
-    path.write_text('"a","y"\n"1.5","2"\n\n3,4\n')
+    path.write_text('\n"a","y"\n"1.5","2"\n\n3,4\n')
     read = st.Regression.from_csv(path, target="y")
     assert read.X.tolist() == [[1.5], [3.0]] and read.y.tolist() == [2.0, 4.0]
 
@@ -140,6 +150,27 @@ def test_npz_round_trip(tmp_path):
     assert list(read.feature_names) == names.tolist()
 
 
+def test_damaged_npz_is_read_whole_or_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "data.npz"
+    refused = 0
+    for save in (np.savez, np.savez_compressed):
+        save(path, X=rng.standard_normal((3, 4)), y=np.ones(3), feature_names=list("abcd"))
+        content = path.read_bytes()
+        for k in range(300):
+            damaged = bytearray(content)
+            damaged[rng.integers(len(content))] = rng.integers(256)
+            path.write_bytes(damaged[: rng.integers(len(content))] if k % 5 == 0 else damaged)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    st.Regression.from_npz(path)
+            except st.InputError as error:
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > 300
+
+
 def test_parquet_round_trip(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
@@ -161,3 +192,10 @@ def test_parquet_without_the_extra_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(st.MissingExtra, match=r"sam-theory\[parquet\]"):
         st.Regression.from_parquet(path, target="y")
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_data_that_cannot_be_factorised_is_refused(size):
+    for X, y in ((np.eye(2) * size, np.ones(2)), (np.eye(2), np.ones(2) * size)):
+        with pytest.raises(st.InputError, match="the largest entry of"):
+            st.implicit_bias(st.Regression(X, y), alpha=0.1, algorithm=st.gd())

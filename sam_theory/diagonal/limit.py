@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..regression import Regression
 from ..row_space import row_space
 from .certificate import Certificate
-from .minimizer import minimize_on_rows
+from .minimizer import ALPHA_RANGE, minimize_on_rows
 from .newton import Array, as_coordinates
 from .sharpness import largest_and_trace
 
@@ -188,7 +188,7 @@ def describe(
 
 
 def initial_scale(alpha: npt.ArrayLike, d: int) -> Array:
-    """Return alpha as a (d,) array; InputError unless positive and finite."""
+    """Return alpha as a (d,) array; InputError unless it is positive and in range."""
     try:
         scale = as_coordinates(alpha, d)
     except (TypeError, ValueError):
@@ -196,4 +196,8 @@ def initial_scale(alpha: npt.ArrayLike, d: int) -> Array:
     bad = ~(np.isfinite(scale) & (scale > 0.0))
     if np.any(bad):
         raise InputError(f"alpha must be positive and finite, got {scale[bad][0]:g}")
+    low, high = ALPHA_RANGE
+    outside = (scale < low) | (scale > high)
+    if np.any(outside):
+        raise InputError(f"alpha must lie between {low:g} and {high:g}, got {scale[outside][0]:g}")
     return scale
