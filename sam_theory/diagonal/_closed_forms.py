@@ -304,7 +304,9 @@ def _orthonormal_flow() -> Program:
             *_inverse_ratio(a),
             Let(y, sp.sqrt(z**2 + 1)),
             Let(h, sp.sqrt(kappa**2 + 1)),
-            Let(x, Choice(z < 1, alpha * y * (alpha * time), 2 * a * time * h)),
+            Let(f, alpha * time),
+            Let(s, 2 * time),
+            Let(x, Choice(z < 1, alpha * f * y, a * h * s)),
             Let(theta, f_angle(a, alpha)),
             If(
                 theta - x > 40,

@@ -184,7 +184,9 @@ def orthonormal_flow(beta, alpha, time):
     kappa = (0.5)*alpha*s
     y = math.sqrt(z**2 + 1)
     h = math.sqrt(kappa**2 + 1)
-    x = alpha**2*time*y if (z < 1) else 2*a*h*time
+    f = alpha*time
+    s = 2*time
+    x = alpha*f*y if (z < 1) else a*h*s
     theta = angle(a, alpha)
     if (theta - x > 40):
         level = inverse_mirror_map((0.5)*x, alpha)
