@@ -6,12 +6,15 @@ import argparse
 import sys
 from importlib import import_module
 
-from analysis import STUDIES
+from analysis import STUDIES, store
 from sam_theory.errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the study named on the command line; exit status 2 if there is none of that name."""
+    """Run the study named on the command line.
+
+    Exit status 2 if there is none of that name, its input is refused or results/ cannot be written.
+    """
     known = "\n".join(f"  {name}  {question}" for name, question in STUDIES.items())
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
@@ -25,8 +28,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"no study named {arguments.name}; known: {', '.join(STUDIES)}", file=sys.stderr)
         return 2
     try:
+        store.check_writable()
         table = import_module(f"analysis.{arguments.name}").run(quick=not arguments.full)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
     print(f"results/{arguments.name}.csv: {len(table)} rows")

@@ -36,6 +36,14 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def check_writable(folder: Path | None = None) -> None:
+    """Raise OSError if no table can be written there, before anything is computed for it."""
+    folder = RESULTS if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def commit() -> str:
     """Return the commit of the checkout, with "+ changes" where files differ from it."""
 

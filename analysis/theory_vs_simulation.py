@@ -24,7 +24,7 @@ import numpy as np
 import sam_theory as st
 from analysis import data as data_sets
 from analysis.store import provenance, write_table
-from analysis.verdict import CRITERIA, verdict
+from analysis.verdict import CRITERIA, STEP_RATIO_TOLERANCE, verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +154,7 @@ def run(quick: bool = True, *, folder: Path | None = None) -> pd.DataFrame:
     described = {
         "seed": SEED,
         "criteria": {name: limit for name, (_, limit) in CRITERIA.items()},
+        "step_ratio_tolerance": STEP_RATIO_TOLERANCE,
         "data_sets": [_describe(setting) for setting in settings],
     }
     write_table("theory_vs_simulation", table, described, made_by, folder=folder)

@@ -1,7 +1,8 @@
 """Whether the routes agree: the worst number of each kind beside the limit it must keep.
 
 The limits are those that the project promises: certified solution and finite-step identity to
-rounding, flow against simulation to what three step sizes can resolve.
+rounding, flow against simulation to what three step sizes can resolve, and a difference between
+flow and run that is of first order in the step.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 ERROR_BOUND = 1e-11
 IDENTITY = 1e-11
 EXTRAPOLATED = 1e-6
+STEP_RATIO_TOLERANCE = 0.2
+"""Of the ratio 2 by which halving the step divides a first-order difference."""
 CRITERIA = {
     "error_bound": ("certified error of the theory's solution", ERROR_BOUND),
     "identity_minus_simulation": ("finite-step identity against simulation", IDENTITY),
@@ -53,6 +56,8 @@ def verdict(table: pd.DataFrame) -> pd.DataFrame:
         by_step = part.groupby("step_size")["theory_minus_simulation"].max().sort_index()
         ratio = float(by_step.iloc[1] / by_step.iloc[0]) if len(by_step) > 1 else np.nan
         complaints = _complaints(part, worst)
+        if not abs(ratio - 2.0) <= STEP_RATIO_TOLERANCE:
+            complaints.append(f"step_ratio is {ratio:.2f}, not 2 to {STEP_RATIO_TOLERANCE}")
         rows.append(
             {
                 "data_set": data_set,

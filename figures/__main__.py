@@ -50,7 +50,8 @@ def render(name: str, file_format: str, *, folder: Path | None = None) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     """Draw what the command line names.
 
-    Exit status 2 for an unknown name or a missing table, 1 if a comparison in the report fails.
+    Exit status 2 for an unknown name, a missing table or a file that cannot be written; 1 if a
+    comparison in the report fails.
     """
     studies = sorted({study for _, study in FIGURES.values()})
     known = ", ".join([*FIGURES, *studies, "report"])
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             store.write_atomically(store.RESULTS / "report" / "index.html", html.encode())
             print(f"results/report/index.html: {agree} of {compared} comparisons agree")
             return 0 if agree == compared else 1
-    except (store.MissingTable, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"figures: {error}", file=sys.stderr)
         return 2
     return 0

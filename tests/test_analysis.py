@@ -112,6 +112,17 @@ def test_planted_disagreement(small_table, column, value, complaint):
     assert complaint in result.loc["m-sam", "why_not"]
 
 
+@pytest.mark.parametrize("power", [0.0, 2.0])
+def test_planted_wrong_order(small_table, power):
+    """A difference that stays, or falls as the square of the step, is not the flow's."""
+    wrong = small_table.copy()
+    chosen = wrong["kind"] == "m-sam"
+    wrong.loc[chosen, "theory_minus_simulation"] = wrong.loc[chosen, "step_size"] ** power
+    result = verdict(wrong).set_index("kind")
+    assert list(result["agrees"]) == [True, True, False, True]
+    assert f"step_ratio is {2.0**power:.2f}" in result.loc["m-sam", "why_not"]
+
+
 def test_planted_wrong_algorithm():
     """A simulation with another radius must not pass for the theory of this one."""
     problem = SMALL.load()
@@ -158,6 +169,15 @@ def test_unknown_study(capsys):
     assert command.main(["nonsense"]) == 2
     error = capsys.readouterr().err
     assert error == "no study named nonsense; known: theory_vs_simulation\n"
+
+
+def test_unwritable_results_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "results").write_text("a file, not a folder", encoding="utf-8")
+    monkeypatch.setattr(store, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(study, "run", lambda **_: pytest.fail("computed all the same"))
+    assert command.main(["theory_vs_simulation"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("analysis: ") and error.count("\n") == 1 and "results" in error
 
 
 def test_loss_curves_are_the_published_losses():

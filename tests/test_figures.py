@@ -60,7 +60,16 @@ def tables():
                     "test_loss_identity": 0.1,
                 }
             )
-    verdict = pd.DataFrame(
+    return {
+        "theory_vs_simulation": pd.DataFrame(rows),
+        "alpha_effective": pd.DataFrame(coordinates),
+        "loss_curves": pd.DataFrame(curves),
+        "verdict": verdict(),
+    }
+
+
+def verdict():
+    return pd.DataFrame(
         {
             "data_set": ["a", "b < c"],
             "algorithm": ["GD", "n-SAM"],
@@ -74,17 +83,12 @@ def tables():
             "why_not": ["", ""],
         }
     )
-    return {
-        "theory_vs_simulation": pd.DataFrame(rows),
-        "alpha_effective": pd.DataFrame(coordinates),
-        "loss_curves": pd.DataFrame(curves),
-        "verdict": verdict,
-    }
 
 
 SETTINGS = {
     "seed": 0,
     "criteria": {"identity_minus_simulation": 1e-11, "theory_minus_extrapolated": 1e-6},
+    "step_ratio_tolerance": 0.2,
     "data_sets": [
         {
             "name": "a",
@@ -141,6 +145,31 @@ def test_curves_show_the_table():
     assert len(dashed) == table["algorithm"].nunique()
 
 
+def drawn(axes):
+    """Heights of all lines of a panel, rounded so that they can be looked up."""
+    return {tuple(np.round(line.get_ydata(), 12)) for line in axes.get_lines()}
+
+
+def test_scales_and_test_losses_show_the_table():
+    contents = tables()
+    scales, losses = contents["alpha_effective"], contents["theory_vs_simulation"]
+    # Make theory and simulation differ, so that drawing one for both would show.
+    scales["alpha_effective_identity"] *= 1.01
+    for table, name, columns in (
+        (scales, "alpha_effective", ["alpha_effective_theory", "alpha_effective_identity"]),
+        (losses, "test_loss_vs_rho", ["test_loss_theory", "test_loss_simulation"]),
+    ):
+        panels = import_module(f"figures.{name}").draw(table).axes
+        for panel, data_set in zip(panels, ("a", "b < c"), strict=True):
+            part = table[(table["data_set"] == data_set) & (table["kind"] == "1-sam")]
+            part = part[part["rho"] == 0.2] if table is scales else part[part["step_size"] == 0.05]
+            unit = 0.1 if table is scales else 1.0
+            for column in columns:
+                wanted = tuple(np.round(part[column] / unit, 12))
+                assert wanted in drawn(panel), (name, data_set, column)
+                assert tuple(np.round(part[column] * 1.5 / unit, 12)) not in drawn(panel)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_missing_column_is_named(name):
     module, table = import_module(f"figures.{name}"), tables()[FIGURES[name][0]]
@@ -164,7 +193,12 @@ def test_page_is_self_contained(folder):
     assert not re.search(r"(?:src|href)\s*=\s*\"(?!data:)", html)
     assert "@import" not in html and "url(" not in html and "<script" not in html
     assert html.count("<img ") == len(FIGURES) == html.count("python -m figures ")
-    assert 'name="viewport"' in html and "abc" in html and "Licence: none" in html
+    assert (
+        "@media print" in html
+        and 'name="viewport"' in html
+        and "abc" in html
+        and "Licence: none" in html
+    )
 
 
 def test_page_says_what_disagrees(folder):
@@ -202,6 +236,14 @@ def test_command_draws_and_judges(folder, monkeypatch, capsys):
     assert "1 of 2 comparisons agree" in capsys.readouterr().out
     assert command.main(["nonsense"]) == 2
     assert capsys.readouterr().err.startswith("no picture named nonsense; known: loss_curves")
+
+
+def test_unwritable_results_are_one_line(folder, monkeypatch, capsys):
+    (folder / "figures").write_text("a file, not a folder", encoding="utf-8")
+    monkeypatch.setattr(store, "RESULTS", folder)
+    assert command.main(["loss_curves"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("figures: ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import tomllib
+from importlib import metadata
 
 import house
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import sam_theory
 
@@ -29,6 +33,52 @@ def test_versions_pinned_and_agree():
     )
     assert house.pin_complaints(direct(), constraints, environment) == []
     assert house.unpinned_lines(read("constraints.txt")) == []
+    assert unmet(read("pyproject.toml"), constraints) == []
+    assert sorted(brought(direct(), needs) - set(constraints)) == []
+
+
+def unmet(pyproject: str, pinned: dict[str, str]) -> list[str]:
+    """Requirements of pyproject.toml that the pinned version does not satisfy."""
+    project = tomllib.loads(pyproject)["project"]
+    lines = sum(project["optional-dependencies"].values(), project["dependencies"])
+    asked = [r for r in map(Requirement, lines) if canonicalize_name(r.name) != house.PROJECT]
+    return [
+        f"{r}: {pinned.get(canonicalize_name(r.name))} is pinned"
+        for r in asked
+        if not r.specifier.contains(pinned.get(canonicalize_name(r.name), "0"))
+    ]
+
+
+def needs(name: str) -> set[str]:
+    """What an installed package requires here; nothing if it is not installed."""
+    try:
+        lines = metadata.distribution(name).requires or []
+    except metadata.PackageNotFoundError:
+        return set()
+    asked = map(Requirement, lines)
+    return {
+        canonicalize_name(r.name)
+        for r in asked
+        if r.marker is None or r.marker.evaluate({"extra": ""})
+    }
+
+
+def brought(names, requires) -> set[str]:
+    """The names and all that they bring with them."""
+    found, todo = set(names), list(names)
+    while todo:
+        new = requires(todo.pop()) - found
+        found |= new
+        todo += new
+    return found
+
+
+def test_planted_unmet_and_unpinned():
+    text = '[project]\ndependencies=["a>=2"]\noptional-dependencies={x=["b>=1", "sam-theory[y]"]}'
+    assert unmet(text, {"a": "2.1", "b": "1"}) == []
+    assert unmet(text, {"a": "1.9", "b": "1"}) == ["a>=2: 1.9 is pinned"]
+    assert brought({"a"}, {"a": {"b"}, "b": {"c", "a"}, "c": set()}.get) == {"a", "b", "c"}
+    assert {"numpy", "pluggy"} <= needs("numba") | needs("pytest")
 
 
 @pytest.mark.parametrize(
@@ -89,10 +139,18 @@ def test_ci_runs_make_test():
     assert re.search(r"^test: .*\n\t.*-m pytest", read("Makefile"), re.MULTILINE)
 
 
+def justified(page: str) -> set[str]:
+    """Packages that have a line with a reason in docs/dependencies.md."""
+    found = (re.match(r"\| `([\w.-]+)` \|.*\w", line) for line in page.splitlines())
+    return {match[1].lower() for match in found if match}
+
+
 def test_every_dependency_is_justified():
-    lines = read("docs/dependencies.md").splitlines()
-    justified = {m[1].lower() for line in lines if (m := re.match(r"\| `([\w.-]+)` \|.+\w", line))}
-    assert direct() == justified
+    assert direct() == justified(read("docs/dependencies.md"))
+
+
+def test_planted_unjustified_dependency():
+    assert justified("| package | what for |\n|---|---|\n| `a` | x |\n| `b` |  |\n`c`") == {"a"}
 
 
 def test_run_time_dependencies_are_the_imported_ones():
@@ -171,7 +229,28 @@ def test_only_the_library_is_installed():
     assert find == {"include": ["sam_theory*"]}
 
 
+def too_long(name: str, text: str, lines: int = 400, body: int = 60) -> list[str]:
+    """Files of more than `lines` lines, functions of more than `body` without their docstring."""
+    count = len(text.splitlines())
+    found = [f"{name}: {count} lines"] if count > lines else []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            documented = ast.get_docstring(node, clean=False) is not None
+            first = node.body[1] if documented and len(node.body) > 1 else node.body[0]
+            length = (node.end_lineno or 0) - first.lineno + 1
+            if length > body:
+                found.append(f"{name}: {node.name} has {length} lines")
+    return found
+
+
 def test_proportions():
     files = [p for p in house.tracked_files() if p.suffix == ".py"]
-    long = [p.name for p in files if len(p.read_text(encoding="utf-8").splitlines()) > 400]
-    assert long == []
+    assert len(files) > 50
+    assert [c for p in files for c in too_long(p.name, p.read_text(encoding="utf-8"))] == []
+
+
+def test_planted_length():
+    text = 'def f():\n    """A\n\n    b."""\n    x = 1\n    return x\n'
+    assert too_long("n", text, lines=6, body=2) == []
+    assert too_long("n", text, lines=5, body=2) == ["n: 6 lines"]
+    assert too_long("n", text, lines=6, body=1) == ["n: f has 2 lines"]
