@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,11 +32,17 @@ _HELP = {
     "simulate": "train with finite steps and print the losses",
     "check": "theory beside simulation beside the finite-step identity, coordinate by coordinate",
 }
+_MOST_STEPS = 2**63 - 1
 _MAGNITUDES = (1e-100, 1e100)
 _RESCALE = "rescale the columns, the target or alpha"
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # Also -1e-9 and -inf are values: the range is checked, not the spelling.
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
+
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
 
@@ -95,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except (InputError, MissingExtra, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        print(f"sam-theory: error: {text}", file=sys.stderr)
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        print(f"sam-theory: error: {shown}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("sam-theory: interrupted", file=sys.stderr)
@@ -122,6 +130,8 @@ def _report(arguments: argparse.Namespace) -> Report:
     from sam_theory.diagonal.limit import initial_scale
 
     algorithm = chosen_algorithm(arguments)
+    if arguments.command != "bias" and arguments.steps > _MOST_STEPS:
+        raise InputError(f"--steps must be at most {_MOST_STEPS}, not {arguments.steps}")
     data = load(arguments)
     initial_scale(arguments.alpha, data.d)
     algorithm.resolve(data.n)
@@ -139,8 +149,10 @@ def _report(arguments: argparse.Namespace) -> Report:
 
 
 def _show(text: str) -> None:
+    # A column's name may hold letters that the terminal's encoding lacks.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
         # What stays in the buffer would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

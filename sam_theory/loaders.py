@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 import zipfile
-import zlib
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +16,7 @@ from sam_theory.errors import InputError, MissingExtra
 from sam_theory.regression import Regression
 
 _SHOWN_COLUMNS = 8
-_DAMAGE = (
-    OSError,
-    EOFError,
-    KeyError,
-    RuntimeError,  # encrypted, or (NotImplementedError) an unknown compression
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_MEMBERS = ("X", "y", "X_test", "y_test", "beta_star", "feature_names")
 
 
 def read_file(path: str | PathLike[str], target: str | None = None) -> Regression:
@@ -66,6 +60,8 @@ def read_csv(path: str | PathLike[str], target: str | None = None) -> Regression
             if header is None:
                 raise InputError(f"{path}: the file is empty")
             names = [name.strip() for name in header]
+            if any("\0" in name for name in names):
+                raise InputError(f"{path}: not a text file (NUL in the header)")
             index = _target(path, names, target)
             table = _fast(stream, len(names))
         if table is None:
@@ -104,17 +100,19 @@ def _target(path: str | PathLike[str], names: list[str], target: str | None) -> 
             raise InputError(f"{path}: column {name!r} appears twice in the header")
         seen.add(name)
     if target not in names:
-        shown = ", ".join(names[:_SHOWN_COLUMNS]) + (", ..." if len(names) > _SHOWN_COLUMNS else "")
-        raise InputError(f"{path}: no column {target!r}; the columns are {shown}")
+        raise InputError(f"{path}: no column {target!r}; the columns are {_listing(names)}")
     if len(names) == 1:
         raise InputError(f"{path}: there is no feature column beside {target!r}")
     return names.index(target)
 
 
+def _listing(names: list[str]) -> str:
+    shown = [name if name.isprintable() else repr(name) for name in names[:_SHOWN_COLUMNS]]
+    return ", ".join(shown) + (", ..." if len(names) > _SHOWN_COLUMNS else "")
+
+
 def _fast(stream: object, columns: int) -> np.ndarray | None:
     """Parse the rest of the stream; None where the strict reader must find out what is wrong."""
-    import warnings
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -174,19 +172,10 @@ def read_npz(path: str | PathLike[str]) -> Regression:
         raise InputError(f"{path}: the file is empty")
     if not zipfile.is_zipfile(file):
         raise InputError(f"{path}: not an NPZ file (or a truncated one)")
-    try:
-        # np.load leaves a damaged file open if it has opened it itself.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except ValueError as error:
-        if "pickle" in str(error).lower():
-            raise InputError(f"{path}: holds Python objects (needs pickle), refused") from None
-        raise InputError(f"{path}: a damaged NPZ file ({error})") from None
-    except _DAMAGE as error:
-        raise InputError(f"{path}: a damaged NPZ file ({error})") from None
+    found = _arrays(file, path)
     missing = [name for name in ("X", "y") if name not in found]
     if missing:
-        names = ", ".join(sorted(found)) or "none"
+        names = _listing(sorted(found)) or "none"
         raise InputError(f"{path}: no array {missing[0]!r}; the arrays are {names}")
     if ("X_test" in found) != ("y_test" in found):
         raise InputError(f"{path}: X_test and y_test must come together")
@@ -209,6 +198,32 @@ def read_npz(path: str | PathLike[str]) -> Regression:
     )
 
 
+def _arrays(file: Path, path: str | PathLike[str]) -> dict[str, np.ndarray]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # np.load leaves a damaged file open if it has opened it itself.
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                found = {name: archive[name] for name in archive.files}
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Of any class: NumPy parses an array's header with Python's own tokenizer and parser.
+        if isinstance(error, ValueError) and "pickle" in str(error).lower():
+            raise InputError(f"{path}: holds Python objects (needs pickle), refused") from None
+        raise InputError(f"{path}: a damaged NPZ file ({_line(error)})") from None
+    for name, array in found.items():
+        # A member that is not in NumPy's format comes back as bytes.
+        if name in _MEMBERS and not isinstance(array, np.ndarray):
+            raise InputError(f"{path}: a damaged NPZ file ({name} is not a NumPy array)")
+    return found
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:160]
+    return text if text.isprintable() else repr(text)
+
+
 def _feature_names(path: str | PathLike[str], array: np.ndarray | None) -> tuple[str, ...] | None:
     if array is None:
         return None
@@ -216,37 +231,40 @@ def _feature_names(path: str | PathLike[str], array: np.ndarray | None) -> tuple
         raise InputError(f"{path}: feature_names must be a one-dimensional array of strings")
     try:
         return tuple(array.astype(str).tolist())
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, SystemError):  # the latter: code points beyond Unicode
         raise InputError(f"{path}: feature_names must be ASCII bytes or Unicode strings") from None
 
 
 def read_parquet(path: str | PathLike[str], target: str | None = None) -> Regression:
-    """Read a Parquet table (extra ``parquet``); target names the column of labels."""
+    """Read a Parquet table (extra ``parquet``); target names the column of labels.
+
+    Raises
+    ------
+    InputError
+        The file is not a Parquet file, or has a column that is not of a numeric type or a cell
+        that is empty or not finite; the message names the column.
+    MissingExtra
+        pyarrow is not installed.
+    """
     file = _existing(path)
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise MissingExtra("pyarrow", "parquet") from None
+    # A damaged file can also hold text that is not UTF-8.
+    damage = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
     try:
-        table = parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from None
-    names = list(table.column_names)
-    index = _target(path, names, target)
-    if table.num_rows == 0:
+        table = parquet.ParquetFile(file, page_checksum_verification=True)
+        with table:
+            names = list(table.schema_arrow.names)
+            index = _target(path, names, target)
+            data = table.read()
+    except damage as error:
+        raise InputError(f"{path}: not a Parquet file ({_line(error)})") from None
+    if data.num_rows == 0:
         raise InputError(f"{path}: the table has no rows (n = 0)")
-    columns = []
-    for name in names:
-        column = table.column(name)
-        try:
-            values = np.asarray(column.to_pylist(), dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"{path}: column {name!r} is not numeric or has empty cells") from None
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            raise InputError(f"{path}: row {bad[0] + 1}, column {name!r}: not a finite number")
-        columns.append(values)
+    columns = [_parquet_column(path, name, data.column(name)) for name in names]
     return Regression(
         np.column_stack([c for j, c in enumerate(columns) if j != index]),
         columns[index],
@@ -254,3 +272,21 @@ def read_parquet(path: str | PathLike[str], target: str | None = None) -> Regres
         target=names[index],
         source=str(path),
     )
+
+
+def _parquet_column(path: str | PathLike[str], name: str, column: Any) -> np.ndarray:
+    from pyarrow import types
+
+    kind = column.type
+    numeric = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
+    if not any(of_kind(kind) for of_kind in numeric):
+        raise InputError(f"{path}: column {name!r} is of type {kind}, not numeric")
+    cells = column.to_pylist()
+    if column.null_count:
+        raise InputError(f"{path}: row {cells.index(None) + 1}, column {name!r}: the cell is empty")
+    values = np.asarray(cells, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        row = int(bad[0])
+        raise InputError(f"{path}: row {row + 1}, column {name!r}: {values[row]} is not finite")
+    return values

@@ -1,6 +1,7 @@
 """The command: results read back, and one clear line for everything that cannot be used."""
 
 import csv
+import io
 import json
 import os
 import resource
@@ -137,6 +138,7 @@ BAD_FLAGS = {
     "alpha no number": (("1-sam", "0.1", {"alpha": "x"}), "--alpha"),
     "alpha missing": (("1-sam", "0.1", {"alpha": None}), "--alpha"),
     "rho negative": (("1-sam", "-0.1", {}), "rho"),
+    "rho barely negative": (("1-sam", "-1e-9", {}), "rho must be a finite number >= 0, not -1e-09"),
     "rho missing": (("n-sam", None, {}), "--rho is required"),
     "rho with gd": (("gd", "0.1", {}), "--rho does not apply"),
     "m missing": (("m-sam", "0.1", {}), "--m is required"),
@@ -144,12 +146,18 @@ BAD_FLAGS = {
     "m does not divide": (("m-sam", "0.1", {"m": "3"}), "m = 3 does not divide n = 20"),
     "m too large": (("m-sam", "0.1", {"m": "40"}), "m = 40 exceeds n = 20"),
     "m with gd": (("gd", None, {"m": "2"}), "--m does not apply"),
+    "m with n-sam": (("n-sam", "0.1", {"m": "2"}), "--m does not apply"),
+    "m with 1-sam": (("1-sam", "0.1", {"m": "1"}), "--m does not apply"),
+    "batch with gd": (("gd", None, {"batch_size": "2"}), "--batch-size does not apply"),
+    "normalized with gd": (("gd", None, {"normalized": True}), "--normalized does not apply"),
+    "batch too large": (("sgd", None, {"batch_size": "21"}), "batch_size = 21 exceeds"),
     "unknown algorithm": (("adam", None, {}), "adam"),
     "wrong target": (("gd", None, {"target": "z"}), "no column 'z'; the columns are x0, x1"),
     "no target": (("gd", None, {"target": None}), "target"),
     "unknown flag": (("gd", None, {"colour": "red"}), "--colour"),
     "test fraction": (("gd", None, {"test_fraction": "1.5"}), "test_fraction"),
     "folder missing": (("gd", None, {"json": "no/such/out.json"}), "does not exist"),
+    "folder is a file": (("gd", None, {"json": "data.csv/out.json"}), "does not exist"),
     "out is a folder": (("gd", None, {"csv": "."}), "--csv .: is a directory"),
     "out is the data": (("gd", None, {"csv": "data.csv"}), "--csv data.csv: would overwrite"),
     "one out for two": (("gd", None, {"csv": "./out.json"}), "the file of --json"),
@@ -181,6 +189,8 @@ BAD_FILES = {
     "empty": ("", "the file is empty"),
     "target alone": ("y\n1\n", "no feature column"),
     "twice": ("a,a,y\n1,2,3\n", "column 'a' appears twice"),
+    "NUL in the header": ("\0a,y\n1,2\n", "not a text file"),
+    "control characters": ("\x1b[31ma,z\n1,2\n", r"the columns are '\x1b[31ma', z"),
     "binary": (b"\xff\xfe\x00\x01\x02", "not a text file"),
 }
 
@@ -275,6 +285,7 @@ def test_divergence_names_the_step(file, tmp_path, capsys):
     [
         ({"step_size": "0", "steps": "10"}, "step_size must be positive"),
         ({"step_size": "0.1", "steps": "0"}, "steps must be"),
+        ({"step_size": "0.1", "steps": str(10**20)}, "--steps must be at most"),
         ({"step_size": "0.1"}, "--steps"),
         ({"steps": "10"}, "--step-size"),
     ],
@@ -334,12 +345,35 @@ def test_the_helper_notices_what_it_is_for(file, tmp_path, capsys, monkeypatch):
     assert_refused(refused, capsys, tmp_path, "alpha must be positive")
 
 
-def test_help_has_an_example_for_each_command(capsys):
+def test_interrupting_leaves_nothing(file, tmp_path, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sam_theory.diagonal.flow.implicit_bias", interrupt)
+    assert main(["bias", *flags(file, "gd", None, json=tmp_path / "out.json")]) == 130
+    assert capsys.readouterr() == ("", "sam-theory: interrupted\n")
+    assert [p.name for p in tmp_path.iterdir()] == ["data.csv"]
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path, monkeypatch):
+    path = tmp_path / "names.csv"
+    path.write_text("gr\u00f6\u00dfe,y\n1,2\n", encoding="utf-8")
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert main(["bias", *flags(path, "gd", None)]) == 0
+    shown.seek(0)
+    assert r"gr\xf6\xdfe" in shown.read()
+
+
+def test_help_and_version(capsys):
     for command in ("bias", "simulate", "check"):
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
         assert f"example: sam-theory {command} data.csv" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"sam-theory {st.__version__}\n"
 
 
 def test_in_a_process_of_its_own(file, tmp_path):

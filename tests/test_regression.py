@@ -1,6 +1,8 @@
 """Regression: validation, row space, splits, preprocessing, readers, the published instance."""
 
+import io
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -169,6 +171,95 @@ def test_damaged_npz_is_read_whole_or_refused(tmp_path):
                 assert "\n" not in str(error)
                 refused += 1
     assert refused > 300
+
+
+def test_npz_with_a_forged_header_is_read_whole_or_refused(tmp_path):
+    """The checksum is right, so NumPy's header parser meets the damage."""
+    rng = np.random.default_rng(0)
+    good = {"X": rng.standard_normal((3, 4)), "y": np.ones(3), "feature_names": np.array(["a"] * 4)}
+    path = tmp_path / "data.npz"
+    refused = 0
+    for k in range(600):
+        with zipfile.ZipFile(path, "w") as archive:
+            for j, (name, array) in enumerate(good.items()):
+                stream = io.BytesIO()
+                np.save(stream, array)
+                member = bytearray(stream.getvalue())
+                if k % 3 == j:
+                    member[rng.integers(len(member))] = rng.choice(list(b"\xff(),'{}[]<>iOUSV09"))
+                archive.writestr(name + ".npy", bytes(member))
+        try:
+            read = st.Regression.from_npz(path)
+        except st.InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert read.feature_names is not None
+    assert refused > 300
+
+
+def test_npz_member_that_is_no_array_is_not_dropped(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, X=np.eye(2), y=np.ones(2))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("feature_names.npy", b"a,b")
+    with pytest.raises(st.InputError, match="feature_names is not a NumPy array"):
+        st.Regression.from_npz(path)
+    np.savez(
+        path,
+        X=np.eye(2),
+        y=np.ones(2),
+        feature_names=np.array([2**31 - 1, 65]).astype("<u4").view("<U1"),
+    )
+    with pytest.raises(st.InputError, match="feature_names must be"):
+        st.Regression.from_npz(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["1.5", "2"], "column 'a' is of type string, not numeric"),
+        ([b"1", b"2"], "column 'a' is of type binary"),
+        ([[1.0], [2.0]], "column 'a' is of type list"),
+        ([1.0, None], "row 2, column 'a': the cell is empty"),
+        ([1.0, float("inf")], "row 2, column 'a': inf is not finite"),
+    ],
+)
+def test_parquet_column_that_is_not_numeric(column, message, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"a": column, "y": [3.0, 4.0]}), path)
+    with pytest.raises(st.InputError, match=message):
+        st.Regression.from_parquet(path, target="y")
+
+
+def test_parquet_column_twice(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    path = tmp_path / "data.parquet"
+    columns = [pyarrow.array([1.0])] * 3
+    parquet.write_table(pyarrow.Table.from_arrays(columns, names=["a", "a", "y"]), path)
+    with pytest.raises(st.InputError, match="column 'a' appears twice"):
+        st.Regression.from_parquet(path, target="y")
+
+
+def test_damaged_parquet_is_read_or_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "y": [3, 4]}), path)
+    content = path.read_bytes()
+    refused = 0
+    for k in range(len(content)):
+        for damaged in (content[:k], content[:k] + b"\xff" + content[k + 1 :]):
+            path.write_bytes(damaged)
+            try:
+                st.Regression.from_parquet(path, target="y")
+            except st.InputError as error:
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > len(content)
 
 
 def test_parquet_round_trip(tmp_path):
