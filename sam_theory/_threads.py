@@ -1,14 +1,22 @@
-"""BLAS on one thread inside a solver, so that its bits do not depend on the number of threads."""
+"""Threads whose number changes no bit: BLAS on one, and our own over a fixed list of parts."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from .errors import InputError
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+VARIABLE = "SAM_THEORY_THREADS"
 
 
 @functools.cache
@@ -25,3 +33,32 @@ def single_threaded(function: Function) -> Function:
             return function(*args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
+
+
+def worker_count(threads: int | None = None) -> int:
+    """Return threads, else SAM_THEORY_THREADS from the environment, else the cores we may use."""
+    if threads is None:
+        text = os.environ.get(VARIABLE, "")
+        if not text:
+            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise InputError(f"{VARIABLE} must be an integer >= 1, not {text!r}")
+        return int(text)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads must be an integer >= 1, not {threads!r}")
+    return threads
+
+
+def parallel_map(
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int | None = None
+) -> list[Result]:
+    """Return [function(item) for item in items], computed on several threads.
+
+    The parts are the caller's and do not depend on the number of threads; function must release
+    the GIL for its heavy work (compiled with nogil, or BLAS, which should be single-threaded).
+    """
+    workers = min(worker_count(threads), len(items))
+    if workers <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, items))
