@@ -28,6 +28,10 @@ _HOME = {
     "implicit_bias": "diagonal.flow",
     "flow": "diagonal.flow",
     "descend": "diagonal.descent",
+    "Setting": "diagonal.settings",
+    "settings_grid": "diagonal.settings",
+    "descend_batch": "diagonal.descent_batch",
+    "implicit_bias_batch": "diagonal.flow_batch",
 }
 
 __version__ = "0.1.0"

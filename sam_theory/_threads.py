@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -19,9 +20,38 @@ Result = TypeVar("Result")
 VARIABLE = "SAM_THEORY_THREADS"
 
 
+class _OneBlasThread:
+    """Holds BLAS to one thread while any caller is inside; entering again costs a microsecond."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.former: list[tuple[Any, int]] = []
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                counts = [(library, library.get_num_threads()) for library in _blas_libraries()]
+                self.former = [(library, count) for library, count in counts if count != 1]
+                for library, _ in self.former:
+                    library.set_num_threads(1)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                for library, count in self.former:
+                    library.set_num_threads(count)
+
+
 @functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+def _blas_libraries() -> list[Any]:
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+_one_blas_thread = _OneBlasThread()
+_worker = threading.local()
 
 
 def single_threaded(function: Function) -> Function:
@@ -29,7 +59,7 @@ def single_threaded(function: Function) -> Function:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with _controller().limit(limits=1, user_api="blas"):
+        with _one_blas_thread:
             return function(*args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
@@ -56,9 +86,14 @@ def parallel_map(
 
     The parts are the caller's and do not depend on the number of threads; function must release
     the GIL for its heavy work (compiled with nogil, or BLAS, which should be single-threaded).
+    Inside one of these threads the items are computed in turn.
     """
     workers = min(worker_count(threads), len(items))
-    if workers <= 1:
+    if workers <= 1 or getattr(_worker, "busy", False):
         return [function(item) for item in items]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, initializer=_begin_worker) as pool:
         return list(pool.map(function, items))
+
+
+def _begin_worker() -> None:
+    _worker.busy = True

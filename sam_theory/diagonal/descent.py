@@ -29,7 +29,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ from ..errors import InputError
 from ..regression import Regression
 from .descent_loop import Record, Status, Trainer
 from .descent_plan import Phase, Plan, make_plan
+from .lane_loop import LaneRun
 from .limit import ImplicitBias, solve_limit
 
 if TYPE_CHECKING:
@@ -104,6 +105,16 @@ class Descent:
         end = f"{self.status} at {self.diverged_at}" if self.diverged_at else self.status
         test = "" if self.test_loss is None else f", test_loss={self.test_loss:.6g}"
         return f"Descent({names}, {end}, steps={self.steps}, loss={self.loss:.6g}{test})"
+
+    def summary(self) -> dict[str, Any]:
+        """Return status, steps, loss and test_loss (nan without a test set) by name."""
+        test_loss = float("nan") if self.test_loss is None else self.test_loss
+        return {
+            "status": self.status,
+            "steps": self.steps,
+            "loss": self.loss,
+            "test_loss": test_loss,
+        }
 
     @property
     def algorithm(self) -> Algorithm:
@@ -276,10 +287,11 @@ def descend(
     )
     trainer = Trainer(plan)
     trainer.run()
-    return _result(plan, trainer)
+    return describe_run(plan, trainer)
 
 
-def _result(plan: Plan, trainer: Trainer) -> Descent:
+def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
+    """Assemble the result of a finished run."""
     before, history = ((), ()) if plan.start is None else (plan.start.phases, plan.start._history)
     d = trainer.d
     return Descent(

@@ -50,7 +50,7 @@ def mean_loss(X, y, beta):
     return 0.5 * total / n
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def draw_rows(uniform, n):
     """Rows without replacement, one draw per row of uniform (steps, batch), by partial shuffles."""
     steps, batch = uniform.shape
@@ -142,7 +142,7 @@ def update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, decay):
         low[j] = min(low[j], min(cp, cm))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def run_plain(X, y, rows, full, gammas, decay, tol, limit, w_plus, w_minus, beta, nu, low):
     """Gradient descent and minibatch SGD."""
     batch, steps = rows.shape[1], gammas.shape[0]
@@ -172,7 +172,7 @@ def row_residual(X, y, i, beta):
     return r - y[i]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def run_single(X, y, rows, gammas, decay, limit, w_plus, w_minus, beta, nu, low):
     """SGD with one example per step: the gradient is r x_i and needs no array."""
     loss = 0.0
@@ -294,7 +294,7 @@ def example_gradients(X, y, rows, at, beta, s, rho, normalized, z, a, b):
     return squares
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def run_examples(
     X, y, rows, full, gammas, decay, tol, limit, w_plus, w_minus, beta, nu, low, rho, normalized
 ):
@@ -354,7 +354,7 @@ def ascend(w_plus, w_minus, g, length, first, up, down, point, s):
         s[j] = p * p + q * q
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def run_blocks(
     X, y, rows, full, gammas, decay, tol, limit, w_plus, w_minus, beta, nu, low,
     rho, m, normalized, ascent_steps,

@@ -27,6 +27,11 @@ _BLOW_UP = 1e100
 _PADDED_BELOW = 256
 
 
+def blow_up_limit(base: float) -> float:
+    """Loss above which a run that began with the loss ``base`` counts as diverged."""
+    return min(_BLOW_UP * max(1.0, base), 1e300)
+
+
 class Trainer:
     """State of a run; ``run`` carries out the plan and leaves the result in the attributes.
 
@@ -55,7 +60,7 @@ class Trainer:
         if not np.isfinite(self.loss):
             raise InputError("alpha, X and y are so large that the initial loss overflows")
         base = self.loss if start is None else start._history[0][2]
-        self.limit = min(_BLOW_UP * max(1.0, base), 1e300)
+        self.limit = blow_up_limit(base)
         self.status: Status = "max_steps"
         self.diverged_at: int | None = None
         self.history: list[Record] = []

@@ -8,7 +8,7 @@ both (section 3).  This module turns (alpha_eff, shift) into the certified solut
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,18 @@ class ImplicitBias:
     def loss(self, data: Regression) -> float:
         """Return (1/2n) ||X beta - y||^2 on data, for instance on a test set."""
         return data.loss(self.beta)
+
+    def summary(self) -> dict[str, Any]:
+        """Return status, l1, l2, sharpness, hessian_trace and error_bound (nan if none) by name."""
+        proof = self.certificate
+        return {
+            "status": self.status,
+            "l1": self.l1_norm,
+            "l2": self.l2_norm,
+            "sharpness": self.sharpness,
+            "hessian_trace": self.hessian_trace,
+            "error_bound": float("nan") if proof is None else proof.error_bound,
+        }
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per coordinate: beta, alpha_effective, delta, shift, error bound."""

@@ -1,0 +1,132 @@
+"""Finite-step runs of many settings in one call, eight to a register, on all cores.
+
+Runs with the same X and the same family of full-batch algorithm share the compiled loops of
+:mod:`.lanes`; everything else runs alone. Each setting's result depends on that setting only: not
+on the others, their order, or the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._threads import parallel_map
+from ..regression import Regression
+from .descent import Descent, describe_run
+from .descent_loop import Trainer
+from .descent_plan import Plan, make_plan
+from .lane_loop import LaneTrainer
+from .settings import Batch, Meter, Report, Setting, checked_settings, naming
+from .simd import WIDTH
+
+_IN_CACHE = 1 << 19
+
+
+def descend_batch(
+    data: Regression,
+    settings: Iterable[Setting],
+    *,
+    steps: int,
+    record: int | npt.ArrayLike | None = None,
+    weight_decay: float = 0.0,
+    tol: float = 0.0,
+    threads: int | None = None,
+    progress: Report | None = None,
+) -> Batch[Descent]:
+    """Train with many settings; each result is that of :func:`descend` to rounding.
+
+    Parameters
+    ----------
+    data : Regression
+        X (n, d), y (n,); a setting may bring its own.
+    settings : iterable of Setting
+        What to run; see :func:`settings_grid`.
+    steps : int
+        Steps of every run, >= 1.
+    record, weight_decay, tol
+        As in :func:`descend`, the same for all.
+    threads : int, optional
+        Threads; else SAM_THEORY_THREADS from the environment, else one per core.
+    progress : callable, optional
+        Called with the fraction done, 0 to 1.
+
+    Returns
+    -------
+    Batch
+        A sequence of Descent, with ``table``.
+
+    Raises
+    ------
+    InputError
+        A setting is not usable; the message begins with its number.
+
+    Notes
+    -----
+    Full-batch algorithms on a dense X go eight to a register, stochastic ones one by one.
+    """
+    chosen = checked_settings(settings)
+    plans = []
+    for index, setting in enumerate(chosen):
+        with naming(index):
+            plans.append(
+                make_plan(
+                    data if setting.data is None else setting.data,
+                    alpha=setting.alpha,
+                    stretch=(setting.algorithm, setting.step_size, steps),
+                    phases=None,
+                    record=record,
+                    seed=setting.seed,
+                    batches=None,
+                    weight_decay=weight_decay,
+                    tol=tol,
+                    progress=None,
+                    start=None,
+                )
+            )
+    jobs = _jobs(plans)
+    meter = Meter(progress, [len(job) for job in jobs])
+    found: list[Any] = [None] * len(plans)
+
+    def carry_out(number: int) -> None:
+        members = jobs[number]
+        first = plans[members[0]]
+        if _in_lanes(first):
+            ends: Any = LaneTrainer([plans[k] for k in members]).run(meter.of(number))
+        else:
+            ends = [Trainer(first)]
+            ends[0].run()
+        meter.of(number)(1.0)
+        for k, end in zip(members, ends, strict=True):
+            found[k] = describe_run(plans[k], end)
+
+    parallel_map(carry_out, range(len(jobs)), threads)
+    return Batch(chosen, tuple(found))
+
+
+def _in_lanes(plan: Plan) -> bool:
+    return plan.phases[0].algorithm.batch_size is None and isinstance(plan.data.X, np.ndarray)
+
+
+def _jobs(plans: list[Plan]) -> list[list[int]]:
+    """Numbers of the plans that run together, the same whatever the number of threads.
+
+    A small X stays in the fastest cache beside eight settings, so each eight go alone; a large one
+    is streamed once for as many as there are.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for k, plan in enumerate(plans):
+        rule = plan.phases[0].algorithm
+        if not _in_lanes(plan):
+            kinds[("alone", k)] = [k]
+            continue
+        _, m = rule.resolve(plan.data.n)
+        family = (m, rule.normalized, rule.ascent_steps) if rule.rho > 0.0 else None
+        kinds.setdefault((id(plan.data.X), family), []).append(k)
+    jobs = []
+    for members in kinds.values():
+        size = WIDTH if plans[members[0]].data.X.size <= _IN_CACHE else 4 * WIDTH
+        jobs += [members[at : at + size] for at in range(0, len(members), size)]
+    return jobs

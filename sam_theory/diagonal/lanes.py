@@ -1,0 +1,392 @@
+"""Compiled loops of full-batch training for many settings at once, eight in each register.
+
+The steps are those of :mod:`.descent_kernels`; every number of a setting lives in its own lane of
+:mod:`.simd`, so its result does not depend on the others. Eight rows of X serve all groups of eight
+settings before the next rows are read: X streams once per direction for all settings.
+
+Floor per step and setting, in fused multiply-adds: plain 2 n d, one example per block 5 n d (three
+forward sums r, X^2 s, X^3 beta, two backward), blocks of m examples 4 n d; and about 12 d for the
+update. The sums run over the rows and columns in order, whatever the number of settings.
+
+Arrays are flat, (groups, items, 8): item k of setting l of group g is ``a[8 (items g + k) + l]``.
+Inside, groups are offsets (``od``, ``on``: first item of a group), because a view costs an atomic
+operation. Each kernel runs ``gammas.shape[0]`` steps, or stops *before* the first step in which
+some loss is not in (tol, limit] of its lane, and returns the number of steps done; ``loss`` then
+holds the losses of the state reached. State arrays are changed in place. Released GIL, one thread.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .simd import (
+    absolute,
+    beyond,
+    load,
+    load_rows,
+    minimum,
+    rank_one,
+    root,
+    splat,
+    store,
+    total,
+    weighted_sum,
+    zero,
+    zero4,
+    zero8,
+)
+
+PANEL = 8
+
+
+@numba.njit(forceinline=True)
+def clear(a, first, size):
+    """Set some items to zero."""
+    for j in range(first, first + size):
+        store(a, j, zero())
+
+
+@numba.njit(forceinline=True)
+def gradient_rows(rows, X, i, point, op, y, on, scale, z, g, og):
+    """Set z = scale (X point - y) on some rows from i, add X^T z to g; returns the sum of r^2."""
+    r = rows
+    for j in range(X.shape[1]):
+        r = rank_one(r, X, i, j, load(point, op + j))
+    r = r - load_rows(rows, y, on + i)
+    after = scale * r
+    store(z, on + i, after)
+    for j in range(X.shape[1]):
+        store(g, og + j, weighted_sum(load(g, og + j), X, i, j, after))
+    return total(r * r)
+
+
+@numba.njit(forceinline=True)
+def panel_gradient(X, lo, hi, point, op, y, on, scale, z, g, og):
+    """gradient_rows over the rows lo, ..., hi - 1, at most PANEL of them."""
+    if hi - lo == 8:
+        return gradient_rows(zero8(), X, lo, point, op, y, on, scale, z, g, og)
+    squares = zero()
+    if hi - lo >= 4:
+        squares = gradient_rows(zero4(), X, lo, point, op, y, on, scale, z, g, og)
+        lo += 4
+    for i in range(lo, hi):
+        squares = squares + gradient_rows(zero(), X, i, point, op, y, on, scale, z, g, og)
+    return squares
+
+
+@numba.njit(forceinline=True)
+def settle(squares, groups, n, loss, low, high):
+    """Write the losses; returns whether one of them stops the run."""
+    stop = False
+    for g in range(groups):
+        value = splat(0.5 / n) * load(squares, g)
+        store(loss, g, value)
+        stop |= beyond(value, load(low, g), load(high, g))
+    return stop
+
+
+@numba.njit(forceinline=True)
+def add_dual(nu, z, gamma, on, n):
+    """Add gamma z to nu."""
+    for i in range(on, on + n):
+        store(nu, i, load(nu, i) + gamma * load(z, i))
+
+
+@numba.njit(forceinline=True)
+def update_plain(w_plus, w_minus, beta, low, a, gamma, decay, od, d):
+    """One step with b = 0; low is the running minimum of the factors."""
+    half = splat(0.5)
+    kept = splat(1.0) - gamma * decay
+    for j in range(od, od + d):
+        odd = load(a, j)
+        cp, cm = kept - gamma * odd, kept + gamma * odd
+        p, q = load(w_plus, j) * cp, load(w_minus, j) * cm
+        store(w_plus, j, p)
+        store(w_minus, j, q)
+        store(beta, j, half * ((p - q) * (p + q)))
+        store(low, j, minimum(load(low, j), minimum(cp, cm)))
+
+
+@numba.njit(forceinline=True)
+def update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, decay, od, d):
+    """One step; also refreshes s = u^2 + v^2."""
+    one, half = splat(1.0), splat(0.5)
+    for j in range(od, od + d):
+        odd = load(a, j)
+        even = load(b, j) + decay
+        cp, cm = one - gamma * (odd + even), one + gamma * (odd - even)
+        p, q = load(w_plus, j) * cp, load(w_minus, j) * cm
+        store(w_plus, j, p)
+        store(w_minus, j, q)
+        store(beta, j, half * ((p - q) * (p + q)))
+        store(s, j, p * p + q * q)
+        store(low, j, minimum(load(low, j), minimum(cp, cm)))
+
+
+@numba.njit(cache=True, nogil=True)
+def run_plain(X, y, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low):
+    """Gradient descent."""
+    n, d = X.shape
+    groups, steps = gammas.shape[1] // 8, gammas.shape[0]
+    gamma_items = gammas.ravel()
+    z, a, squares = np.empty(nu.size), np.empty(beta.size), np.empty(8 * groups)
+    for k in range(steps + 1):
+        clear(a, 0, groups * d)
+        clear(squares, 0, groups)
+        for lo in range(0, n, PANEL):
+            hi = min(lo + PANEL, n)
+            for g in range(groups):
+                part = panel_gradient(X, lo, hi, beta, g * d, y, g * n, splat(1.0 / n), z, a, g * d)
+                store(squares, g, load(squares, g) + part)
+        if settle(squares, groups, n, loss, tol, limit) or k == steps:
+            return k
+        for g in range(groups):
+            gamma = load(gamma_items, k * groups + g)
+            add_dual(nu, z, gamma, g * n, n)
+            update_plain(w_plus, w_minus, beta, low, a, gamma, load(decay, g), g * d, d)
+    return steps
+
+
+@numba.njit(forceinline=True)
+def ascent_lengths(r, q, rho, normalized):
+    """rho_i r_i of some rows, with q = sum_j s_j x_ij^2: rho sign(r)/sqrt(q) when normalised."""
+    if not normalized:
+        return rho * r
+    # The tiny summands only decide 0/0 = 0, and that a row of zeros gives no NaN below.
+    return rho * (r / (absolute(r) + splat(1e-300))) / (root(q) + splat(1e-250))
+
+
+@numba.njit(forceinline=True)
+def example_rows(
+    rows, X, X2, X3, i, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
+):  # fmt: skip
+    """Add to a and b, and set z, for some rows from i; their powers are rows ``at`` of X2, X3."""
+    r, q, c = rows, rows, rows
+    for j in range(X.shape[1]):
+        p = load(beta, od + j)
+        r = rank_one(r, X, i, j, p)
+        q = rank_one(q, X2, at, j, load(s, od + j))
+        c = rank_one(c, X3, at, j, p)
+    r = r - load_rows(rows, y, on + i)
+    e = ascent_lengths(r, q, rho, normalized)
+    after = scale * (r + e * (q + e * c))
+    store(z, on + i, after)
+    e = e * after
+    for j in range(X.shape[1]):
+        store(a, od + j, weighted_sum(load(a, od + j), X, i, j, after))
+        store(b, od + j, weighted_sum(load(b, od + j), X2, at, j, e))
+    return total(r * r)
+
+
+@numba.njit(forceinline=True)
+def panel_examples(
+    X, X2, X3, lo, hi, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
+):  # fmt: skip
+    """example_rows over the rows lo, ..., hi - 1, at most PANEL of them."""
+    if hi - lo == 8:
+        return example_rows(
+            zero8(), X, X2, X3, lo, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
+        )
+    squares = zero()
+    if hi - lo >= 4:
+        squares = example_rows(
+            zero4(), X, X2, X3, lo, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
+        )
+        lo += 4
+        at += 4
+    for k in range(hi - lo):
+        squares = squares + example_rows(
+            zero(), X, X2, X3, lo + k, at + k, y, on, beta, s, od, rho, normalized, scale, z, a, b
+        )
+    return squares
+
+
+@numba.njit(cache=True)
+def fill_powers(X, lo, hi, X2, X3):
+    """Squares and cubes of the rows lo, ..., hi - 1."""
+    for i in range(lo, hi):
+        for j in range(X.shape[1]):
+            square = X[i, j] * X[i, j]
+            X2[i - lo, j] = square
+            X3[i - lo, j] = square * X[i, j]
+
+
+@numba.njit(cache=True, nogil=True)
+def run_examples(
+    X, y, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low, rho, normalized, whole
+):
+    """1-SAM, one ascent step; ``whole`` keeps the powers of all rows, else of one panel."""
+    n, d = X.shape
+    groups, steps = gammas.shape[1] // 8, gammas.shape[0]
+    gamma_items = gammas.ravel()
+    kept = n if whole else min(n, PANEL)
+    X2, X3 = np.empty((kept, d)), np.empty((kept, d))
+    if whole:
+        fill_powers(X, 0, n, X2, X3)
+    z, squares = np.empty(nu.size), np.empty(8 * groups)
+    a, b = np.empty(beta.size), np.empty(beta.size)
+    s = w_plus * w_plus + w_minus * w_minus
+    for k in range(steps + 1):
+        clear(a, 0, groups * d)
+        clear(b, 0, groups * d)
+        clear(squares, 0, groups)
+        for lo in range(0, n, PANEL):
+            hi = min(lo + PANEL, n)
+            if not whole:
+                fill_powers(X, lo, hi, X2, X3)
+            for g in range(groups):
+                part = panel_examples(
+                    X, X2, X3, lo, hi, lo if whole else 0, y, g * n, beta, s, g * d,
+                    load(rho, g), normalized, splat(1.0 / n), z, a, b,
+                )  # fmt: skip
+                store(squares, g, load(squares, g) + part)
+        if settle(squares, groups, n, loss, tol, limit) or k == steps:
+            return k
+        for g in range(groups):
+            gamma = load(gamma_items, k * groups + g)
+            add_dual(nu, z, gamma, g * n, n)
+            update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, load(decay, g), g * d, d)
+    return steps
+
+
+@numba.njit(forceinline=True)
+def gradient_norms(s, od, g, d, norm):
+    """Write ||grad_w L_B||_2 = sqrt(sum_j s_j g_j^2) of each lane, without over- or underflow."""
+    squares = zero()
+    for j in range(d):
+        squares = squares + load(s, od + j) * (load(g, j) * load(g, j))
+    store(norm, 0, root(squares))
+    if beyond(squares, splat(1e-250), splat(1e250)):
+        for lane in range(8):
+            careful_norm(s, od, g, d, lane, norm)
+
+
+@numba.njit(cache=True)
+def careful_norm(s, od, g, d, lane, norm):
+    """norm[lane] by scaling with the largest entry."""
+    top = 0.0
+    for j in range(d):
+        top = max(top, abs(g[8 * j + lane]))
+    squares = 0.0
+    if top > 0.0:
+        for j in range(d):
+            share = g[8 * j + lane] / top
+            squares += s[8 * (od + j) + lane] * (share * share)
+    norm[lane] = top * np.sqrt(squares)
+
+
+@numba.njit(forceinline=True)
+def ascent_length(rho, normalized, s, od, g, d, norm):
+    """Rho, or rho over the norm of the block's gradient (0 where that vanishes)."""
+    if not normalized:
+        return rho
+    gradient_norms(s, od, g, d, norm)
+    for lane in range(8):
+        norm[lane] = 1.0 / norm[lane] if norm[lane] > 0.0 else 0.0
+    return rho * load(norm, 0)
+
+
+@numba.njit(forceinline=True)
+def ascend(w_plus, w_minus, od, g, length, first, up, down, point, s, d):
+    """Multiply the perturbation factors 1 + up, 1 + down by 1 +- length g; move point and s."""
+    one, half = splat(1.0), splat(0.5)
+    for j in range(d):
+        e = length * load(g, j)
+        fp, fm = e, zero() - e
+        if not first:
+            fp = fp + load(up, j) * (one + fp)
+            fm = fm + load(down, j) * (one + fm)
+        p = load(w_plus, od + j) * (one + fp)
+        q = load(w_minus, od + j) * (one + fm)
+        store(up, j, fp)
+        store(down, j, fm)
+        store(point, j, half * ((p - q) * (p + q)))
+        store(s, j, p * p + q * q)
+
+
+@numba.njit(forceinline=True)
+def ascend_once(w_plus, w_minus, od, g, length, up, point, d):
+    """Move point to the end of the first ascent step, and set up = length g."""
+    one, half = splat(1.0), splat(0.5)
+    for j in range(d):
+        e = length * load(g, j)
+        p, q = load(w_plus, od + j) * (one + e), load(w_minus, od + j) * (one - e)
+        store(up, j, e)
+        store(point, j, half * ((p - q) * (p + q)))
+
+
+@numba.njit(forceinline=True)
+def block_gradient(X, lo, hi, point, op, y, on, scale, z, g):
+    """Set z and g = X^T z on the rows lo, ..., hi - 1; returns the sum of r^2."""
+    clear(g, 0, X.shape[1])
+    squares = zero()
+    for start in range(lo, hi, PANEL):
+        stop = min(start + PANEL, hi)
+        squares = squares + panel_gradient(X, start, stop, point, op, y, on, scale, z, g, 0)
+    return squares
+
+
+@numba.njit(forceinline=True)
+def share_once(up, g, share, a, b, od, d):
+    """Add the block's gradient at w+- (1 +- up) to a and b."""
+    for j in range(d):
+        part = share * load(g, j)
+        store(a, od + j, load(a, od + j) + part)
+        store(b, od + j, load(b, od + j) + load(up, j) * part)
+
+
+@numba.njit(forceinline=True)
+def share_all(up, down, g, share, a, b, od, d):
+    """Do the same for the factors 1 + up and 1 + down."""
+    half, one = splat(0.5), splat(1.0)
+    for j in range(d):
+        part = share * load(g, j)
+        even, odd = half * (load(up, j) + load(down, j)), half * (load(up, j) - load(down, j))
+        store(a, od + j, load(a, od + j) + (one + even) * part)
+        store(b, od + j, load(b, od + j) + odd * part)
+
+
+@numba.njit(cache=True, nogil=True)
+def run_blocks(
+    X, y, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
+    rho, m, normalized, ascent_steps,
+):  # fmt: skip
+    """m-SAM for any m and any number of ascent steps."""
+    n, d = X.shape
+    groups, steps = gammas.shape[1] // 8, gammas.shape[0]
+    gamma_items = gammas.ravel()
+    z, squares = np.empty(nu.size), np.empty(8 * groups)
+    a, b = np.empty(beta.size), np.empty(beta.size)
+    h, up, down, norm = np.empty(8 * d), np.empty(8 * d), np.empty(8 * d), np.empty(8)
+    point, there = np.empty(8 * d), np.empty(8 * d)
+    s = w_plus * w_plus + w_minus * w_minus if normalized else w_plus.copy()
+    share, mean = splat(m / n), splat(1.0 / m)
+    for k in range(steps + 1):
+        clear(a, 0, groups * d)
+        clear(b, 0, groups * d)
+        clear(squares, 0, groups)
+        for lo in range(0, n, m):
+            for g in range(groups):
+                od, on = g * d, g * n
+                part = block_gradient(X, lo, lo + m, beta, od, y, on, mean, z, h)
+                store(squares, g, load(squares, g) + part)
+                length = ascent_length(load(rho, g), normalized, s, od, h, d, norm)
+                if ascent_steps == 1:
+                    ascend_once(w_plus, w_minus, od, h, length, up, point, d)
+                    block_gradient(X, lo, lo + m, point, 0, y, on, mean, z, h)
+                    share_once(up, h, share, a, b, od, d)
+                    continue
+                for t in range(ascent_steps):
+                    if t > 0:
+                        length = ascent_length(load(rho, g), normalized, there, 0, h, d, norm)
+                    ascend(w_plus, w_minus, od, h, length, t == 0, up, down, point, there, d)
+                    block_gradient(X, lo, lo + m, point, 0, y, on, mean, z, h)
+                share_all(up, down, h, share, a, b, od, d)
+        if settle(squares, groups, n, loss, tol, limit) or k == steps:
+            return k
+        for g in range(groups):
+            gamma = load(gamma_items, k * groups + g)
+            add_dual(nu, z, gamma * share, g * n, n)
+            update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, load(decay, g), g * d, d)
+    return steps

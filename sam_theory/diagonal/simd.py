@@ -1,0 +1,291 @@
+"""Registers of eight settings for compiled kernels.
+
+A value of type ``Lanes(R)`` is R rows of WIDTH = 8 float64 numbers that lives in registers; lane l
+of every row belongs to setting l, so that no operation mixes two settings. Operators act element by
+element; a ``Lanes(1)`` operand serves every row of the other one. Arrays of lanes are ordinary flat
+float64 arrays: item k occupies ``a[8 k : 8 k + 8]``.
+
+Multiplications and additions may be contracted to fused multiply-adds, nothing else is reordered:
+the result of a lane depends on that lane's numbers alone. Without AVX-512 the compiler splits each
+row into narrower registers.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, models, overload, register_model
+
+WIDTH = 8
+_LANES = ir.VectorType(ir.DoubleType(), WIDTH)
+_INDEX = ir.IntType(32)
+_FLAGS = ("contract", "nsz")
+
+
+class Lanes(types.Type):  # type: ignore[misc]
+    """Numba type of R rows of eight float64."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        super().__init__(name=f"Lanes({rows})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, ir.ArrayType(_LANES, fe_type.rows))
+
+
+_ONE, _FOUR, _EIGHT = Lanes(1), Lanes(4), Lanes(8)
+
+
+def _rows(builder: Any, kind: Lanes, value: Any, rows: int) -> list[Any]:
+    """Rows of a value, the single row of a Lanes(1) repeated."""
+    if kind.rows == rows:
+        return [builder.extract_value(value, k) for k in range(rows)]
+    return [builder.extract_value(value, 0)] * rows
+
+
+def _pack(builder: Any, rows: list[Any]) -> Any:
+    value = ir.Constant(ir.ArrayType(_LANES, len(rows)), ir.Undefined)
+    for k, row in enumerate(rows):
+        value = builder.insert_value(value, row, k)
+    return value
+
+
+def _splat(builder: Any, number: Any) -> Any:
+    undefined = ir.Constant(_LANES, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(_INDEX, 0))
+    everywhere = ir.Constant(ir.VectorType(_INDEX, WIDTH), [0] * WIDTH)
+    return builder.shuffle_vector(first, undefined, everywhere)
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    kind = ir.FunctionType(_LANES, [_LANES] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{WIDTH}f64")
+    return builder.call(function, [a, b, c])
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, item: Any) -> Any:
+    """Address of item ``item`` of a flat array of lanes."""
+    data = context.make_array(array_type)(context, builder, array).data
+    offset = builder.mul(item, ir.Constant(item.type, WIDTH))
+    return builder.bitcast(builder.gep(data, [offset]), _LANES.as_pointer())
+
+
+def _elements(
+    context: Any, builder: Any, X_type: Any, X: Any, i: Any, j: Any, rows: int
+) -> list[Any]:
+    """Splats of X[i + k, j], k < rows, of a C-contiguous matrix."""
+    array = context.make_array(X_type)(context, builder, X)
+    width = cgutils.unpack_tuple(builder, array.shape, 2)[1]
+    address = builder.gep(array.data, [builder.add(builder.mul(i, width), j)])
+    found = []
+    for k in range(rows):
+        if k > 0:
+            address = builder.gep(address, [width])
+        found.append(_splat(builder, builder.load(address)))
+    return found
+
+
+def _constructor(kind: Lanes) -> Callable[..., Any]:
+    @intrinsic
+    def zeros(_typing: Any) -> Any:
+        def generate(_context: Any, _builder: Any, _sig: Any, _args: Any) -> Any:
+            return ir.Constant(ir.ArrayType(_LANES, kind.rows), None)
+
+        return kind(), generate
+
+    return zeros
+
+
+zero, zero4, zero8 = _constructor(_ONE), _constructor(_FOUR), _constructor(_EIGHT)
+
+
+@intrinsic
+def splat(_typing: Any, _number: Any) -> Any:
+    """Lanes(1) with the same number in every lane."""
+
+    def generate(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        return _pack(builder, [_splat(builder, args[0])])
+
+    return _ONE(types.float64), generate
+
+
+@intrinsic
+def load(_typing: Any, array: Any, _item: Any) -> Any:
+    """Item of a flat array of lanes."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.load(_pointer(context, builder, sig.args[0], *args))
+        value.align = 8
+        return _pack(builder, [value])
+
+    return _ONE(array, types.intp), generate
+
+
+@intrinsic
+def store(_typing: Any, array: Any, _item: Any, value: Any) -> Any:
+    """Write consecutive items, one per row of value."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        address = _pointer(context, builder, sig.args[0], args[0], args[1])
+        for k, row in enumerate(_rows(builder, sig.args[2], args[2], sig.args[2].rows)):
+            place = builder.gep(address, [ir.Constant(_INDEX, k)])
+            builder.store(row, place).align = 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@intrinsic
+def load_rows(_typing: Any, like: Any, array: Any, _item: Any) -> Any:
+    """As many consecutive items as ``like`` has rows."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        address = _pointer(context, builder, sig.args[1], args[1], args[2])
+        found = []
+        for k in range(sig.args[0].rows):
+            value = builder.load(builder.gep(address, [ir.Constant(_INDEX, k)]))
+            value.align = 8
+            found.append(value)
+        return _pack(builder, found)
+
+    return like(like, array, types.intp), generate
+
+
+@intrinsic
+def rank_one(_typing: Any, rows: Any, X: Any, _i: Any, _j: Any, _value: Any) -> Any:
+    """Row k of the result is rows[k] + X[i + k, j] value."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = sig.args[0].rows
+        weights = _elements(context, builder, sig.args[1], args[1], args[2], args[3], count)
+        value = _rows(builder, _ONE, args[4], 1)[0]
+        old = _rows(builder, sig.args[0], args[0], count)
+        new = [_fma(builder, w, value, row) for w, row in zip(weights, old, strict=True)]
+        return _pack(builder, new)
+
+    return rows(rows, X, types.intp, types.intp, _ONE), generate
+
+
+@intrinsic
+def weighted_sum(_typing: Any, start: Any, X: Any, _i: Any, _j: Any, rows: Any) -> Any:
+    """Return start + sum_k X[i + k, j] rows[k]."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = sig.args[4].rows
+        weights = _elements(context, builder, sig.args[1], args[1], args[2], args[3], count)
+        total = _rows(builder, _ONE, args[0], 1)[0]
+        for w, row in zip(weights, _rows(builder, sig.args[4], args[4], count), strict=True):
+            total = _fma(builder, w, row, total)
+        return _pack(builder, [total])
+
+    return _ONE(_ONE, X, types.intp, types.intp, rows), generate
+
+
+@intrinsic
+def total(_typing: Any, rows: Any) -> Any:
+    """Sum of the rows, in order."""
+
+    def generate(_context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        found = _rows(builder, sig.args[0], args[0], sig.args[0].rows)
+        value = found[0]
+        for row in found[1:]:
+            value = builder.fadd(value, row)
+        return _pack(builder, [value])
+
+    return _ONE(rows), generate
+
+
+@intrinsic
+def beyond(_typing: Any, _value: Any, _low: Any, _high: Any) -> Any:
+    """Whether some lane is not within low < value <= high; NaN is beyond."""
+
+    def generate(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        value, low, high = (_rows(builder, _ONE, arg, 1)[0] for arg in args)
+        above = builder.fcmp_unordered("<=", value, low)
+        over = builder.fcmp_unordered(">", value, high)
+        mask = builder.bitcast(builder.or_(above, over), ir.IntType(WIDTH))
+        return builder.icmp_unsigned("!=", mask, ir.Constant(ir.IntType(WIDTH), 0))
+
+    return types.boolean(_ONE, _ONE, _ONE), generate
+
+
+def _elementwise(apply: Callable[[Any, list[Any]], Any], arity: int) -> Callable[..., Any]:
+    """Intrinsic of ``arity`` lanes that acts on each row."""
+
+    def signature(kinds: tuple[Any, ...]) -> Any:
+        if not all(isinstance(kind, Lanes) for kind in kinds):
+            return None
+        count = max(kind.rows for kind in kinds)
+
+        def generate(_context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            columns = [
+                _rows(builder, kind, arg, count) for kind, arg in zip(sig.args, args, strict=True)
+            ]
+            return _pack(builder, [apply(builder, list(row)) for row in zip(*columns, strict=True)])
+
+        return Lanes(count)(*kinds), generate
+
+    if arity == 1:
+
+        @intrinsic
+        def one(_typing: Any, a: Any) -> Any:
+            return signature((a,))
+
+        return one
+    if arity == 2:
+
+        @intrinsic
+        def two(_typing: Any, a: Any, b: Any) -> Any:
+            return signature((a, b))
+
+        return two
+
+    @intrinsic
+    def three(_typing: Any, a: Any, b: Any, c: Any) -> Any:
+        return signature((a, b, c))
+
+    return three
+
+
+def _call(name: str) -> Callable[[Any, list[Any]], Any]:
+    def apply(builder: Any, operands: list[Any]) -> Any:
+        kind = ir.FunctionType(_LANES, [_LANES] * len(operands))
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, operands)
+
+    return apply
+
+
+def _instruction(name: str) -> Callable[[Any, list[Any]], Any]:
+    return lambda builder, operands: getattr(builder, name)(*operands, flags=_FLAGS)
+
+
+_add, _sub = _elementwise(_instruction("fadd"), 2), _elementwise(_instruction("fsub"), 2)
+_mul, _div = _elementwise(_instruction("fmul"), 2), _elementwise(_instruction("fdiv"), 2)
+minimum = _elementwise(_call(f"llvm.minnum.v{WIDTH}f64"), 2)
+absolute = _elementwise(_call(f"llvm.fabs.v{WIDTH}f64"), 1)
+root = _elementwise(_call(f"llvm.sqrt.v{WIDTH}f64"), 1)
+
+
+def _operator(symbol: Callable[..., Any], function: Callable[..., Any]) -> None:
+    @overload(symbol)
+    def resolve(a, b):  # type: ignore[no-untyped-def]
+        if isinstance(a, Lanes) and isinstance(b, Lanes):
+            return lambda a, b: function(a, b)
+        return None
+
+
+for _symbol, _function in (
+    (operator.add, _add),
+    (operator.sub, _sub),
+    (operator.mul, _mul),
+    (operator.truediv, _div),
+):
+    _operator(_symbol, _function)

@@ -1,0 +1,192 @@
+"""A batch against its single runs; settings must not touch each other."""
+
+import numpy as np
+import pytest
+
+import sam_theory as st
+from sam_theory.diagonal import lane_loop, lanes
+
+RULES = [
+    st.gd(),
+    st.n_sam(0.08),
+    st.one_sam(0.08),
+    st.m_sam(0.08, 3),
+    st.m_sam(0.08, 7),
+    st.Algorithm(rho=0.05, m=1, normalized=True),
+    st.Algorithm(rho=0.05, m=7, normalized=True),
+    st.Algorithm(rho=0.04, m=1, ascent_steps=2),
+    st.Algorithm(rho=0.04, m=21, ascent_steps=3, normalized=True),
+]
+STATE = ("beta", "w_plus", "w_minus", "nu", "smallest_factor")
+
+
+def largest_difference(batch, **rest):
+    """Largest difference between the results of a batch and those of single runs."""
+    worst = 0.0
+    for setting, found in zip(batch.settings, batch, strict=True):
+        alone = st.descend(
+            found.data,
+            alpha=setting.alpha,
+            algorithm=setting.algorithm,
+            step_size=setting.step_size,
+            seed=setting.seed,
+            **rest,
+        )
+        assert found.status == alone.status
+        assert found.steps == alone.steps
+        assert found.diverged_at == alone.diverged_at
+        assert found.table.drop(columns=["loss", "test_loss"]).equals(
+            alone.table.drop(columns=["loss", "test_loss"])
+        )
+        for name in STATE:
+            apart = np.max(np.abs(getattr(found, name) - getattr(alone, name)))
+            worst = max(worst, float(apart))
+        np.testing.assert_allclose(found.table["loss"], alone.table["loss"], rtol=1e-9)
+        np.testing.assert_allclose(found.table["test_loss"], alone.table["test_loss"], rtol=1e-9)
+    return worst
+
+
+def many(data, rules, count=11):
+    """Settings of several rules with different alpha and step size, more than one register."""
+    rng = np.random.default_rng(1)
+    return [
+        st.Setting(algorithm=rule, alpha=rng.uniform(0.05, 0.3), step_size=rng.uniform(0.005, 0.05))
+        for rule in rules
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("n", "d"), [(21, 30), (21, 5), (21, 37)])
+def test_every_rule_agrees_with_single_runs(n, d):
+    data = st.sparse_regression(n=n, d=d, noise=0.1, n_test=20)
+    batch = st.descend_batch(data, many(data, RULES), steps=60, record=25)
+    assert largest_difference(batch, steps=60, record=25) <= 1e-14
+
+
+def test_long_runs_agree():
+    data = st.sparse_regression(n_test=50)
+    chosen = many(data, [st.gd(), st.n_sam(0.05), st.one_sam(0.05)], 3)
+    batch = st.descend_batch(data, chosen, steps=5000)
+    assert largest_difference(batch, steps=5000) <= 1e-12
+
+
+def test_tolerance_and_divergence_stop_single_settings():
+    data = st.sparse_regression(n_test=50)
+    chosen = st.settings_grid(
+        algorithm=[st.gd(), st.n_sam(0.1), st.one_sam(0.05)],
+        alpha=[0.1, 0.2],
+        step_size=[0.05, 0.1, 0.9, 5.0],
+    )
+    rest = {"steps": 15_000, "record": 1000, "tol": 1e-6}
+    batch = st.descend_batch(data, chosen, **rest)
+    assert {run.status for run in batch} == {"converged", "diverged"}
+    assert largest_difference(batch, **rest) <= 1e-10
+    assert "diverged" in repr(batch)
+
+
+def test_large_problems_stream_the_rows(monkeypatch):
+    data = st.sparse_regression(n=30, d=50, n_test=10)
+    chosen = many(data, [st.one_sam(0.05)], 20)
+    small = st.descend_batch(data, chosen, steps=50)
+    monkeypatch.setattr(lane_loop, "_WHOLE_BELOW", 0)
+    monkeypatch.setattr("sam_theory.diagonal.descent_batch._IN_CACHE", 0)
+    large = st.descend_batch(data, chosen, steps=50)
+    assert all(np.array_equal(a.beta, b.beta) for a, b in zip(small, large, strict=True))
+
+
+def test_result_depends_on_its_setting_alone():
+    data = st.sparse_regression(n_test=0)
+    other = st.Regression(data.X, data.y[::-1].copy())
+    chosen = [
+        *many(data, RULES[:3], 5),
+        st.Setting(algorithm=st.sgd(batch_size=2), alpha=0.1, step_size=0.05, seed=3),
+        st.Setting(algorithm=st.one_sam(0.08), alpha=0.1, step_size=0.05, data=other),
+        st.Setting(algorithm=st.gd(), alpha=0.1, step_size=np.linspace(0.1, 0.01, 200)),
+    ]
+    whole = st.descend_batch(data, chosen, steps=200, threads=2)
+    order = np.random.default_rng(0).permutation(len(chosen))
+    mixed = st.descend_batch(data, [chosen[k] for k in order], steps=200, threads=1)
+    alone = [st.descend_batch(data, [setting], steps=200)[0] for setting in chosen]
+    for place, k in enumerate(order):
+        for name in STATE:
+            assert np.array_equal(getattr(whole[k], name), getattr(mixed[place], name))
+            assert np.array_equal(getattr(whole[k], name), getattr(alone[k], name))
+    assert largest_difference(whole, steps=200) <= 1e-13
+
+
+def test_mixed_settings_are_caught(monkeypatch):
+    data = st.sparse_regression(n_test=0)
+    chosen = [
+        st.Setting(algorithm=st.one_sam(rho), alpha=0.1, step_size=0.05)
+        for rho in np.linspace(0.05, 0.1, 8)
+    ]
+    kernel = lanes.run_examples
+
+    def mixing(*arguments):
+        rho = np.roll(arguments[12], 1)
+        return kernel(*arguments[:12], rho, *arguments[13:])
+
+    monkeypatch.setattr(lane_loop.lanes, "run_examples", mixing)
+    batch = st.descend_batch(data, chosen, steps=100)
+    with pytest.raises(AssertionError):
+        assert largest_difference(batch, steps=100) <= 1e-13
+
+
+def test_limit_and_identity_of_a_batched_run():
+    data = st.sparse_regression(n_test=0)
+    batch = st.descend_batch(data, many(data, [st.one_sam(0.05), st.n_sam(0.05)], 2), steps=400)
+    for run in batch:
+        reached = run.limit(at="reached")
+        assert np.max(np.abs(reached.beta - run.beta)) <= 1e-11
+
+
+def test_limits_of_a_grid_are_the_single_limits():
+    data = st.sparse_regression(n_test=0)
+    chosen = st.settings_grid(algorithm=[st.gd(), st.one_sam(0.1)], alpha=[0.1, 0.3])
+    for threads in (1, 2):
+        batch = st.implicit_bias_batch(data, chosen, threads=threads)
+        assert list(batch.table["status"]) == ["converged"] * 4
+        for setting, found in zip(chosen, batch, strict=True):
+            alone = st.implicit_bias(data, alpha=setting.alpha, algorithm=setting.algorithm)
+            assert np.array_equal(found.beta, alone.beta)
+            assert found.certificate.error_bound <= 1e-12
+
+
+def test_table_and_progress():
+    data = st.sparse_regression(n_test=10)
+    seen = []
+    chosen = st.settings_grid(
+        algorithm=[st.gd(), st.sgd(batch_size=1)], alpha=0.1, step_size=[0.01, 0.02], seed=[0, 1]
+    )
+    batch = st.descend_batch(data, chosen, steps=30, progress=seen.append, threads=2)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1.0)
+    assert len(batch.table) == len(batch) == len(batch[2:]) + 2 == 8
+    assert list(batch.table["step_size"]) == [0.01, 0.01, 0.02, 0.02] * 2
+    assert np.array_equal(batch.table["test_loss"], [run.test_loss for run in batch])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ([], "settings is empty"),
+        (3, "settings must be a sequence of Setting"),
+        ([st.gd()], r"settings\[0\] must be a Setting, not Algorithm"),
+        ([st.Setting(algorithm=st.gd(), alpha=0.1)], r"settings\[0\]: step_size is required"),
+        (
+            [st.Setting(algorithm=st.gd(), alpha=-1.0, step_size=0.1)],
+            r"settings\[0\]: alpha must be positive",
+        ),
+    ],
+)
+def test_bad_settings(chosen, message):
+    with pytest.raises(st.InputError, match=message):
+        st.descend_batch(st.sparse_regression(), chosen, steps=5)
+
+
+def test_bad_grid_and_threads():
+    with pytest.raises(st.InputError, match="alpha is empty"):
+        st.settings_grid(algorithm=st.gd(), alpha=[])
+    one = st.Setting(algorithm=st.gd(), alpha=0.1, step_size=0.1)
+    with pytest.raises(st.InputError, match="threads must be an integer >= 1, not 0"):
+        st.descend_batch(st.sparse_regression(), [one], steps=5, threads=0)

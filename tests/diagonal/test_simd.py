@@ -1,0 +1,81 @@
+"""Register operations against NumPy, lane by lane."""
+
+import numba
+import numpy as np
+import pytest
+
+from sam_theory.diagonal import simd
+
+
+@numba.njit
+def arithmetic(a, b, out):
+    x, y = simd.load(a, 0), simd.load(b, 1)
+    simd.store(out, 0, x + y)
+    simd.store(out, 1, x - y)
+    simd.store(out, 2, x * y)
+    simd.store(out, 3, x / y)
+    simd.store(out, 4, simd.minimum(x, y))
+    simd.store(out, 5, simd.root(simd.absolute(x)))
+    simd.store(out, 6, simd.splat(a[3]))
+
+
+def test_elementwise():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(16), rng.standard_normal(16)
+    out = np.zeros((7, simd.WIDTH))
+    arithmetic(a, b, out.ravel())
+    x, y = a[:8], b[8:]
+    expected = [x + y, x - y, x * y, x / y, np.minimum(x, y), np.sqrt(np.abs(x)), np.full(8, a[3])]
+    assert np.array_equal(out, expected)
+
+
+@numba.njit
+def matrix_rows(zeros, X, i, v, start, out, image):
+    rows = simd.load_rows(zeros, start, 1)
+    for j in range(X.shape[1]):
+        rows = simd.rank_one(rows, X, i, j, simd.load(v, j))
+    simd.store(out, 0, rows)
+    for j in range(X.shape[1]):
+        simd.store(image, j, simd.weighted_sum(simd.load(image, j), X, i, j, rows))
+    simd.store(image, X.shape[1], simd.total(rows * simd.splat(2.0)))
+
+
+@numba.njit
+def run(kind, X, i, v, start, out, image):
+    if kind == 8:
+        matrix_rows(simd.zero8(), X, i, v, start, out, image)
+    elif kind == 4:
+        matrix_rows(simd.zero4(), X, i, v, start, out, image)
+    else:
+        matrix_rows(simd.zero(), X, i, v, start, out, image)
+
+
+@pytest.mark.parametrize("kind", [1, 4, 8])
+def test_rows_of_a_matrix(kind):
+    rng = np.random.default_rng(1)
+    X, v, start = rng.standard_normal((11, 5)), rng.standard_normal((5, 8)), np.zeros((12, 8))
+    start[1:] = rng.standard_normal((11, 8))
+    image = rng.standard_normal((6, 8))
+    before = image.copy()
+    out = np.zeros((kind, 8))
+    run(kind, X, 2, v.ravel(), start.ravel(), out.ravel(), image.ravel())
+    rows = start[1 : 1 + kind] + X[2 : 2 + kind] @ v
+    np.testing.assert_allclose(out, rows, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(image[:5], before[:5] + X[2 : 2 + kind].T @ rows, atol=1e-14)
+    np.testing.assert_allclose(image[5], 2.0 * rows.sum(axis=0), rtol=0, atol=1e-14)
+
+
+@numba.njit
+def outside(a, low, high):
+    return simd.beyond(simd.load(a, 0), simd.splat(low), simd.splat(high))
+
+
+def test_beyond_sees_any_lane_and_nan():
+    inside = np.linspace(0.1, 1.0, 8)
+    assert not outside(inside, 0.0, 1.0)
+    assert outside(inside, 0.1, 1.0)
+    assert outside(inside, 0.0, 0.99)
+    for lane in range(8):
+        spoiled = inside.copy()
+        spoiled[lane] = np.nan
+        assert outside(spoiled, 0.0, np.inf)
