@@ -19,18 +19,20 @@ from .._threads import single_threaded
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
+from .coupled import CoupledIntegrator
 from .field import FlowField
 from .limit import ImplicitBias, describe, initial_scale, solve_limit
 from .newton import Array
 from .potential import potential
-from .radau import Step, integrate
-from .tail import Watch
+from .radau import Integrator
+from .tail import tail
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TOL = 1e-13
-_CHECK_TOL = 1e-11
+# Local errors of the two runs whose difference estimates the error of the second.
+_TOLS = (1e-9, 1e-12)
+_COUPLED_TOLS = (1e-11, 1e-13)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,22 +116,14 @@ def flow(
     flow_field, scale = _field(data, alpha, algorithm)
     n, d, count = data.n, data.d, at.size
     states, integrals = np.full((count, flow_field.size), np.nan), np.full(count, np.nan)
-    state, row, total, status = np.zeros(flow_field.size), 0, 0.0, "stops"
-    if at[0] == 0.0:
-        states[0], integrals[0], row = 0.0, 0.0, 1
-    reached = [(0.0, 0.0)]
-
-    def record(step: Step) -> None:
-        nonlocal row
-        total_time, total = reached[-1][0] + step.size, reached[-1][1] + step.quadrature
-        reached.append((total_time, total))
-        if row < count and step.time + step.size >= at[row] * (1.0 - 1e-13):
-            states[row], integrals[row], row = step.state + step.stages[-1], total, row + 1
-
-    if row < count:
-        _, state, total, status = integrate(
-            flow_field, state, tol=_TOL, finished=lambda *_: False, stops=at, on_step=record
-        )
+    integrator = _integrator(flow_field, _COUPLED_TOLS[1], n, True)
+    row, status = 0, "stops"
+    for time in at:
+        if time > 0.0:
+            status = integrator.to_time(float(time))
+        if status != "stops":
+            break
+        states[row], integrals[row], row = integrator.state, integrator.doubled_loss, row + 1
     delta = states[:, n:]
     beta, loss = np.full((count, d), np.nan), np.full(count, np.nan)
     for i in range(row):
@@ -190,16 +184,14 @@ def implicit_bias(
         flow_field, _ = _field(data, alpha, algorithm, space.y_range, to_limit=True)
     solvable = space.consistent or flow_field.blocks == 1
     results = []
-    for share, tol in enumerate((_CHECK_TOL, _TOL)):
-        watch = Watch(flow_field, space.rank, solvable, progress, share)
-        _, state, integral, status = integrate(
-            flow_field, np.zeros(flow_field.size), tol=tol, finished=watch
-        )
-        status = watch.verdict or status
+    for share, tol in enumerate(_COUPLED_TOLS if flow_field.normalized else _TOLS):
+        report = None if progress is None else _part(progress, share)
+        integrator = _integrator(flow_field, tol, space.rank, solvable)
+        status, state = integrator.to_limit(report), integrator.state
         if status != "finished":
             break
-        tail, loss_tail = watch.tail(state)
-        results.append((state[data.n :] + tail, integral + loss_tail))
+        rest, loss_rest = tail(flow_field, state, space.rank)
+        results.append((state[data.n :] + rest, integrator.doubled_loss + loss_rest))
     if progress is not None:
         progress(1.0)
     if status != "finished":
@@ -222,8 +214,21 @@ def implicit_bias(
         delta=delta,
         loss_integral=0.5 * doubled_loss,
         alpha_effective_error=algorithm.rho * float(np.max(np.abs(delta - coarse)))
-        + (algorithm.rho * float(np.max(np.abs(tail))) if flow_field.rescaled else 0.0),
+        + (algorithm.rho * float(np.max(np.abs(rest))) if flow_field.rescaled else 0.0),
     )
+
+
+def _integrator(
+    flow_field: FlowField, tol: float, rank: int, solvable: bool
+) -> Integrator | CoupledIntegrator:
+    if flow_field.normalized:
+        return CoupledIntegrator(flow_field, tol=tol)
+    return Integrator(flow_field, tol=tol, rank=rank, solvable=solvable)
+
+
+def _part(progress: Callable[[float], None], share: int) -> Callable[[float], None]:
+    """Progress of the first or second of two runs."""
+    return lambda done: progress(0.5 * (share + done))
 
 
 def _field(

@@ -1,197 +1,147 @@
-"""Radau IIA collocation of order 2 s - 1 for systems whose Jacobian is a product of thin factors.
-
-The stages are solved by simplified Newton iterations on the eigenvectors of the Butcher matrix
-(Hairer and Wanner, Solving ODEs II, section IV.8); the step is controlled by the embedded formula
-of order s.  L-stable, so slow tails of nearly collinear data cost few steps.
-"""
+"""The flow of unnormalised SAM by implicit steps of order 13, compiled; state between calls."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.polynomial import legendre
-from scipy import linalg
 
-from .field import FlowField, Linearization
+from . import radau_steps as steps
+from .field import FlowField
 from .newton import Array
+from .tableau import radau_tableau
 
-STAGES = 7
-_NEWTON_STEPS = 12
-
-
-@dataclass(frozen=True, eq=False)
-class Tableau:
-    """Nodes c (s,), Butcher matrix A (s, s), its eigen-decomposition and the embedded weights."""
-
-    nodes: Array
-    matrix: Array
-    eigenvalues: Array
-    to_stages: Array
-    from_stages: Array
-    embedded: Array
-
-    @property
-    def real_eigenvalue(self) -> float:
-        """The real eigenvalue of the Butcher matrix."""
-        return float(self.eigenvalues[0].real)
+_LANES = 8
+_BUDGET = 16
+_LINEAR_BELOW = 1e-7
+_STATUS = {
+    steps.STOPPED: "stops",
+    steps.LINEAR: "finished",
+    steps.STALLED: "no_interpolation",
+    steps.COLLAPSED: "singular",
+}
 
 
 @cache
-def radau_tableau(stages: int = STAGES) -> Tableau:
-    """Return the Radau IIA method with an odd number of stages."""
-    difference = np.zeros(stages + 1)
-    difference[stages - 1], difference[stages] = 1.0, -1.0
-    roots = np.sort(legendre.legroots(difference).real)[:-1]
-    slope = legendre.legder(difference)
-    for _ in range(3):
-        roots = roots - legendre.legval(roots, difference) / legendre.legval(roots, slope)
-    points = np.append(roots, 1.0)
-    nodes = (points + 1.0) / 2.0
-    # Exact on Legendre polynomials: int_{-1}^x P_k = (P_{k+1} - P_{k-1})/(2k + 1).
-    values_at = legendre.legvander(points, stages)
-    degree = np.arange(1, stages)
-    integrals = np.empty((stages, stages))
-    integrals[:, 0] = points + 1.0
-    integrals[:, 1:] = (values_at[:, 2:] - values_at[:, :-2]) / (2 * degree + 1)
-    matrix = linalg.solve(values_at[:, :stages].T, integrals.T / 2.0).T
-    values, vectors = linalg.eig(matrix)
-    keep = [int(np.argmin(np.abs(values.imag)))] + [
-        int(i) for i in np.flatnonzero(values.imag > 1e-8)
-    ]
-    inverse = linalg.inv(vectors)
-    weight = np.full(len(keep), 2.0)
-    weight[0] = 1.0
-    gamma = values[keep[0]].real
-    moments = 1.0 / np.arange(1, stages + 1)
-    moments[0] -= gamma
-    embedded = linalg.solve(np.vander(nodes, stages, increasing=True).T, moments) - matrix[-1]
-    return Tableau(nodes, matrix, values[keep], vectors[:, keep] * weight, inverse[keep], embedded)
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One accepted step: from (time, state) over size, with stage increments (s, N)."""
-
-    time: float
-    size: float
-    state: Array
-    stages: Array
-    quadrature: float
-
-
-def _extrapolate(previous: Step | None, size: float, table: Tableau) -> Array | None:
-    """Collocation polynomial of the previous step continued to the next step's nodes."""
-    if previous is None:
-        return None
-    nodes = np.concatenate([[0.0], table.nodes])
-    at = 1.0 + table.nodes * size / previous.size
-    rows = np.empty((len(at), len(nodes)))
-    for j in range(len(nodes)):
-        others = np.delete(nodes, j)
-        rows[:, j] = np.prod((at[:, None] - others) / (nodes[j] - others), axis=1)
-    guess: Array = rows[:, 1:] @ previous.stages - previous.stages[-1]
-    return guess
-
-
-def integrate(
-    field: FlowField,
-    state: Array,
-    *,
-    tol: float,
-    finished: Callable[[float, Array], bool],
-    stops: Array | None = None,
-    max_steps: int = 3000,
-    on_step: Callable[[Step], None] | None = None,
-) -> tuple[float, Array, float, str]:
-    """Integrate until finished(time, state) or the last of ``stops``, hitting each stop exactly.
-
-    tol is the local error in the field's measure.  Returns (time, state, int 2L, status), status in
-    "finished", "stops", "max_steps", "singular" (the step size collapsed).
-    """
+def method_tables() -> steps.Method:
+    """Tables of the method as flat arrays of lanes."""
     table = radau_tableau()
-    s = len(table.nodes)
-    target = 0.1 * tol ** ((s + 1) / (2 * s))
-    time, integral = 0.0, 0.0
-    pending = [] if stops is None else [float(t) for t in stops if t > 0.0]
-    rate = field.rates(state[None])[0][0]
-    # The measure of Delta is relative to its own size, which is zero at the start.
-    pace = field.measure(rate, state + np.abs(rate))
-    size = 0.1 / pace if pace > 0.0 else 1.0
-    previous: Step | None = None
-    for _ in range(max_steps):
-        if finished(time, state):
-            return time, state, integral, "finished"
-        lin = field.linearize(state)
-        rejected = False
-        while True:
-            if size <= 1e-14 * max(time, 1e-280) or not math.isfinite(size):
-                return time, state, integral, "singular"
-            step_size = min(size, pending[0] - time) if pending else size
-            trial = _attempt(field, lin, table, state, rate, step_size, previous, tol)
-            if trial is None:
-                size, rejected, previous = 0.3 * step_size, True, None
-                continue
-            stages, error, quadrature, last_rate = trial
-            factor = 0.9 * (target / max(error, 1e-300)) ** (1.0 / (s + 1))
-            if error <= target:
-                break
-            size, rejected = step_size * min(max(factor, 0.1), 0.9), True
-        previous = Step(time, step_size, state, stages, quadrature)
-        integral += quadrature
-        time, state, rate = time + step_size, state + stages[-1], last_rate
-        if on_step is not None:
-            on_step(previous)
-        if pending and (time >= pending[0] * (1.0 - 1e-15)):
-            time = pending.pop(0)
-            if not pending:
-                return time, state, integral, "stops"
-        grown = step_size * min(max(factor, 0.2), 1.0 if rejected else 6.0)
-        size = max(size, grown) if step_size < size else grown
-    return time, state, integral, "max_steps"
+
+    def columns(matrix: Array) -> Array:
+        out = np.zeros((matrix.shape[1], _LANES))
+        out[:, : matrix.shape[0]] = matrix.T
+        return out.ravel()
+
+    def lanes(values: Array) -> Array:
+        out = np.zeros(_LANES)
+        out[: len(values)] = values
+        return out
+
+    return steps.Method(
+        nodes=table.nodes,
+        columns=columns(table.matrix),
+        real=lanes(table.eigenvalues.real),
+        imaginary=lanes(table.eigenvalues.imag),
+        into_real=columns(table.from_stages.real),
+        into_imaginary=columns(table.from_stages.imag),
+        from_real=columns(table.to_stages.real),
+        from_imaginary=columns(table.to_stages.imag),
+        error=np.append(table.embedded, table.real_eigenvalue),
+        last=table.matrix[-1].copy(),
+    )
 
 
-def _attempt(
-    field: FlowField,
-    lin: Linearization,
-    table: Tableau,
-    state: Array,
-    rate: Array,
-    size: float,
-    previous: Step | None,
-    tol: float,
-) -> tuple[Array, float, float, Array] | None:
-    """Solve the stages; None if Newton fails, else (increments, error, int 2L, last rate)."""
-    factors = size * table.eigenvalues
-    lu = lin.factorize(factors)
-    guess = _extrapolate(previous, size, table)
-    stages = np.zeros((len(table.nodes), state.size)) if guess is None else guess
-    if not np.all(np.isfinite(field.rates(state + stages)[0])):
-        stages = np.zeros_like(stages)
-    # Below this, changes of the stages are rounding of theta and of the exponent.
-    floor = max(0.02 * tol, 1e-15 * field.measure(state, state))
-    last = math.inf
-    for _ in range(_NEWTON_STEPS):
-        rates, doubled_loss = field.rates(state + stages)
-        defect = size * (table.matrix @ rates) - stages
-        if not np.all(np.isfinite(defect)):
-            return None
-        change = (table.to_stages @ lin.solve(factors, lu, table.from_stages @ defect)).real
-        stages = stages + change
-        moved = field.measure(change, state + stages[-1])
-        if moved > 1.0 or (moved > 0.7 * last and moved > 100.0 * floor):
-            return None
-        if moved <= floor or moved > 0.5 * last:
-            break
-        last = moved
-    else:
-        return None
-    rates, doubled_loss = field.rates(state + stages)
-    raw = size * (table.real_eigenvalue * rate + table.embedded @ rates)
-    filtered = lin.solve(factors[:1], lu[:1], raw[None].astype(complex)).real[0]
-    error = field.measure(filtered, state + stages[-1])
-    quadrature = size * float(table.matrix[-1] @ doubled_loss)
-    return stages, error, quadrature, rates[-1]
+class Integrator:
+    """The flow of a field from nu = 0, Delta = 0, followed to given times or to its limit.
+
+    ``tol`` is the local error in the measure of :mod:`.radau_steps`. The labels are fittable by
+    rows of numerical rank ``rank`` if ``solvable``.
+    """
+
+    def __init__(
+        self,
+        field: FlowField,
+        *,
+        tol: float,
+        rank: int,
+        solvable: bool = True,
+        max_steps: int = 3000,
+    ) -> None:
+        n, d = field.X.shape
+        self.field, self.tol, self.max_steps = field, tol, max_steps
+        self.method = method_tables()
+        self._flow = steps.Flow(
+            X=field.X,
+            y=np.repeat(field.y, _LANES),
+            m=field.m,
+            rho=field.rho,
+            log_alpha=field.log_alpha,
+            rank=rank,
+            solvable=solvable,
+            start=float(np.linalg.norm(field.y)) or 1.0,
+            linear_below=_LINEAR_BELOW,
+        )
+        self._carried = steps.Carried(
+            nu=np.zeros(n),
+            delta=np.zeros(d),
+            z_nu=np.zeros(_LANES * n),
+            z_delta=np.zeros(_LANES * d),
+            back=np.zeros((n, n)),
+            forward=np.zeros((n, n)),
+            rates=np.zeros(n),
+            sizes=np.zeros(max_steps + 2),
+            control=np.zeros(steps.CONTROLS),
+        )
+        self._carried.control[steps.AGE] = -1.0
+        of_n = ("nu", "z_nu", "r", "d_nu", "defect", "change", "half")
+        of_d = ("delta", "z_delta", "theta", "before", "beta", "s", "d_delta")
+        self._space = steps.Space(
+            **{name: np.zeros(_LANES * n) for name in of_n},
+            **{name: np.zeros(_LANES * d) for name in of_d},
+            loss=np.zeros(_LANES),
+            columns=np.zeros(_LANES * _LANES),
+            scratch=np.zeros((3, _LANES * d)),
+        )
+
+    @property
+    def state(self) -> Array:
+        """(nu, Delta), shape (n + d,)."""
+        return np.concatenate([self._carried.nu, self._carried.delta])
+
+    @property
+    def doubled_loss(self) -> float:
+        """Int 2 L up to here."""
+        return float(self._carried.control[steps.INTEGRAL])
+
+    def to_time(self, stop: float) -> str:
+        """Go to a time; returns "stops", "max_steps" or "singular"."""
+        return self._run(stop, self.max_steps, False, None)
+
+    def to_limit(self, progress: Callable[[float], None] | None = None) -> str:
+        """Follow the flow until the rest is known in closed form.
+
+        Returns "finished", "no_interpolation" (the loss has stalled above zero), "singular" (the
+        flow is not defined beyond this point) or "max_steps". ``progress`` is called with the
+        fraction done, judged by the digits gained.
+        """
+        budget = self.max_steps if progress is None else _BUDGET
+        return self._run(math.inf, budget, True, progress)
+
+    def _run(
+        self, stop: float, budget: int, to_limit: bool, progress: Callable[[float], None] | None
+    ) -> str:
+        done = 0
+        while done < self.max_steps:
+            share = min(budget, self.max_steps - done)
+            answer = steps.advance(
+                self._flow, self.method, self._carried, self._space, self.tol, stop, share, to_limit
+            )
+            if answer != steps.RUNNING:
+                return _STATUS[answer]
+            done += share
+            if progress is not None:
+                size = self._carried.sizes[int(self._carried.control[steps.CHECKED]) - 1]
+                progress(min(1.0, max(0.0, -math.log10(max(size, 1e-300)) / 9.0)))
+        return "max_steps"

@@ -12,11 +12,13 @@ row into narrower registers.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -26,7 +28,7 @@ _INDEX = ir.IntType(32)
 _FLAGS = ("contract", "nsz")
 
 
-class Lanes(types.Type):  # type: ignore[misc]
+class Lanes(types.Type):
     """Numba type of R rows of eight float64."""
 
     def __init__(self, rows: int) -> None:
@@ -35,7 +37,7 @@ class Lanes(types.Type):  # type: ignore[misc]
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, ir.ArrayType(_LANES, fe_type.rows))
 
@@ -271,7 +273,51 @@ _add, _sub = _elementwise(_instruction("fadd"), 2), _elementwise(_instruction("f
 _mul, _div = _elementwise(_instruction("fmul"), 2), _elementwise(_instruction("fdiv"), 2)
 minimum = _elementwise(_call(f"llvm.minnum.v{WIDTH}f64"), 2)
 absolute = _elementwise(_call(f"llvm.fabs.v{WIDTH}f64"), 1)
+copysign = _elementwise(_call(f"llvm.copysign.v{WIDTH}f64"), 2)
+maximum = _elementwise(_call(f"llvm.maxnum.v{WIDTH}f64"), 2)
+nearest = _elementwise(_call(f"llvm.nearbyint.v{WIDTH}f64"), 1)
 root = _elementwise(_call(f"llvm.sqrt.v{WIDTH}f64"), 1)
+
+
+def _power_of_two(builder: Any, operands: list[Any]) -> Any:
+    """2^k of integral k between -1022 and 1023, by writing the exponent."""
+    whole = ir.VectorType(ir.IntType(64), WIDTH)
+    shifted = builder.fadd(operands[0], ir.Constant(_LANES, [1023.0] * WIDTH))
+    exponent = builder.fptosi(shifted, whole)
+    return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [52] * WIDTH)), _LANES)
+
+
+power_of_two = _elementwise(_power_of_two, 1)
+
+_COEFFICIENTS = tuple(1.0 / math.factorial(k) for k in range(13, 1, -1))
+_LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fefa0000p-1"), float.fromhex("0x1.cf79abc9e3b3ap-40")
+
+
+@njit(forceinline=True)
+def _split_exponential(x: Any) -> Any:
+    """Return (2^k, expm1(t)) with x = k log 2 + t, |t| <= log(2)/2, for x between -708 and 709."""
+    x = minimum(maximum(x, splat(-708.0)), splat(709.0))
+    k = nearest(x * splat(1.0 / math.log(2.0)))
+    t = (x - k * splat(_LN2_HIGH)) - k * splat(_LN2_LOW)
+    series = zero()
+    for coefficient in _COEFFICIENTS:
+        series = series * t + splat(coefficient)
+    return power_of_two(k), t + (t * t) * series
+
+
+@njit(forceinline=True)
+def exponential(x: Any) -> Any:
+    """exp(x) to about one unit in the last place, that of the nearer end outside -708 .. 709."""
+    power, rest = _split_exponential(x)
+    return power + power * rest
+
+
+@njit(forceinline=True)
+def exponential_minus_one(x: Any) -> Any:
+    """exp(x) - 1 to about one unit in the last place, for x below 709."""
+    x = maximum(x, splat(-40.0))
+    power, rest = _split_exponential(x)
+    return (power - splat(1.0)) + power * rest
 
 
 def _operator(symbol: Callable[..., Any], function: Callable[..., Any]) -> None:

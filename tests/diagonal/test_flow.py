@@ -8,10 +8,11 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import sam_theory as st
-from sam_theory.diagonal import tail as tail_module
+from sam_theory.diagonal import flow as flow_module
+from sam_theory.diagonal import radau
 from sam_theory.diagonal.field import FlowField
 from sam_theory.diagonal.potential import orthonormal_delta, orthonormal_flow, potential
-from sam_theory.diagonal.radau import radau_tableau
+from sam_theory.diagonal.tableau import radau_tableau
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "flow_limits.json").read_text())
 
@@ -107,25 +108,6 @@ def test_path_agrees_with_integration_in_u_and_v(m, normalized):
     assert np.max(np.abs(path.alpha - np.sqrt(np.abs(u**2 - v**2)))) < 1e-10
 
 
-@pytest.mark.parametrize(
-    ("m", "normalized", "rescaled"),
-    [(m, normalized, False) for m in (1, 2, 6) for normalized in (False, True)] + [(6, True, True)],
-)
-def test_jacobian_against_central_differences(m, normalized, rescaled):
-    rng = np.random.default_rng(5)
-    X, y = rng.standard_normal((6, 9)), rng.standard_normal(6)
-    field = FlowField(X, y, m, 0.2, normalized, np.log(np.full(9, 0.3)), rescaled)
-    state = 0.3 * rng.standard_normal(15)
-    shifts = 1e-5 * np.eye(15)
-    difference = (field.rates(state + shifts)[0] - field.rates(state - shifts)[0]) / 2e-5
-    lin = field.linearize(state)
-    eye = np.eye(15)
-    product = lin.to_rates(lin.to_inner(eye[:, :6], eye[:, 6:]))
-    scale = np.max(np.abs(difference))
-    assert np.max(np.abs(product - difference)) < 2e-7 * scale
-    assert np.max(np.abs(product * 1.0005 - difference)) > 2e-7 * scale
-
-
 def test_collocation_conditions():
     table = radau_tableau()
     s = len(table.nodes)
@@ -177,12 +159,12 @@ def test_the_loss_integral_of_sam_includes_its_tail():
 def test_the_tail_replaces_the_integration(algorithm, monkeypatch):
     data = st.sparse_regression()
     late = st.implicit_bias(data, alpha=0.1, algorithm=algorithm)
-    monkeypatch.setattr(tail_module, "_LINEAR_BELOW", 1e-3)
+    monkeypatch.setattr(radau, "_LINEAR_BELOW", 1e-2)
     early = st.implicit_bias(data, alpha=0.1, algorithm=algorithm)
-    monkeypatch.setattr(tail_module.Watch, "tail", lambda *_: (np.zeros(30), 0.0))
+    monkeypatch.setattr(flow_module, "tail", lambda *_: (np.zeros(30), 0.0))
     cut = st.implicit_bias(data, alpha=0.1, algorithm=algorithm)
     missing = np.max(np.abs(late.delta - cut.delta))
-    assert missing > 1e-10
+    assert missing > 1e-8
     assert np.max(np.abs(late.delta - early.delta)) < 0.01 * missing
 
 

@@ -1,5 +1,6 @@
 """Register operations against NumPy, lane by lane."""
 
+import mpmath
 import numba
 import numpy as np
 import pytest
@@ -79,3 +80,32 @@ def test_beyond_sees_any_lane_and_nan():
         spoiled = inside.copy()
         spoiled[lane] = np.nan
         assert outside(spoiled, 0.0, np.inf)
+
+
+@numba.njit
+def exponentials(x, out, out_minus_one):
+    for k in range(x.size // 8):
+        simd.store(out, k, simd.exponential(simd.load(x, k)))
+        simd.store(out_minus_one, k, simd.exponential_minus_one(simd.load(x, k)))
+
+
+def test_exponentials_to_the_last_place():
+    rng = np.random.default_rng(0)
+    small = rng.choice([-1.0, 1.0], 800) * 10.0 ** rng.uniform(-300, 0, 800)
+    x = np.concatenate([rng.uniform(-700, 700, 800), rng.uniform(-2, 2, 800), small])
+    out, out_minus_one = np.empty_like(x), np.empty_like(x)
+    exponentials(x, out, out_minus_one)
+    with mpmath.workprec(120):
+        for value, found, minus_one in zip(x, out, out_minus_one, strict=True):
+            exact = mpmath.mpf(float(value))
+            assert abs(mpmath.mpf(float(found)) / mpmath.exp(exact) - 1) <= 2.5e-16
+            assert abs(mpmath.mpf(float(minus_one)) / mpmath.expm1(exact) - 1) <= 2.5e-16
+
+
+def test_exponentials_far_out_stay_in_range():
+    x = np.array([-1e300, -800.0, -745.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    out, out_minus_one = np.empty_like(x), np.empty_like(x)
+    exponentials(x, out, out_minus_one)
+    assert np.all((out[:3] >= 0.0) & (out[:3] < 1e-300))
+    assert np.array_equal(out_minus_one[:3], [-1.0] * 3)
+    assert np.array_equal(out[3:], np.ones(5))
