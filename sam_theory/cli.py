@@ -1,4 +1,4 @@
-"""The command ``sam-theory``: the limit by theory, the run by simulation, and both side by side."""
+"""The command ``sam-theory``: limits by theory, runs by simulation, both side by side, sweeps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from sam_theory import __version__
 from sam_theory.errors import InputError, MissingExtra
+from sam_theory.sweeps import command as sweeps
 
 if TYPE_CHECKING:
     from sam_theory.algorithms import Algorithm
@@ -61,6 +62,15 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         _add_arguments(command, finite_steps=name != "bias")
+    command = commands.add_parser(
+        "sweep",
+        help=sweeps.HELP,
+        description=sweeps.HELP,
+        epilog=sweeps.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    sweeps.add_arguments(command)
     return parser
 
 
@@ -93,9 +103,14 @@ def _add_arguments(command: argparse.ArgumentParser, finite_steps: bool) -> None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0, 2 for an error, 130 when interrupted)."""
+    """Run the command.
+
+    Returns the exit status: 0, 1 if cells of a sweep failed, 2 for an error, 130 when interrupted.
+    """
     try:
         arguments = build_parser().parse_args(argv)
+        if arguments.command == "sweep":
+            return sweeps.sweep(arguments, _show)
         from sam_theory.output import check_outputs
 
         check_outputs(arguments)

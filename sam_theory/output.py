@@ -46,10 +46,11 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         if target in taken:
             raise InputError(f"{where}: would overwrite {taken[target]}")
         taken[target] = f"the file of --{flag}"
-        _check_writable(where, Path(target))
+        check_writable(where, Path(target))
 
 
-def _check_writable(where: str, target: Path) -> None:
+def check_writable(where: str, target: Path) -> None:
+    """Refuse a file that cannot be written; the message begins with where it was named."""
     folder = target.parent
     if target.is_dir():
         raise InputError(f"{where}: is a directory")
