@@ -28,16 +28,17 @@ class _OneBlasThread:
         self.inside = 0
         self.former: list[tuple[Any, int]] = []
 
-    def __enter__(self) -> None:
+    def enter(self) -> None:
         with self.lock:
-            if self.inside == 0:
-                counts = [(library, library.get_num_threads()) for library in _blas_libraries()]
-                self.former = [(library, count) for library, count in counts if count != 1]
-                for library, _ in self.former:
-                    library.set_num_threads(1)
             self.inside += 1
+            if self.inside > 1:
+                return
+            counts = [(library, library.get_num_threads()) for library in _blas_libraries()]
+            self.former = [(library, count) for library, count in counts if count != 1]
+            for library, _ in self.former:
+                library.set_num_threads(1)
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
         with self.lock:
             self.inside -= 1
             if self.inside == 0:
@@ -59,8 +60,11 @@ def single_threaded(function: Function) -> Function:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with _one_blas_thread:
+        _one_blas_thread.enter()
+        try:
             return function(*args, **kwargs)
+        finally:
+            _one_blas_thread.leave()
 
     return wrapper  # type: ignore[return-value]
 
@@ -88,11 +92,22 @@ def parallel_map(
     the GIL for its heavy work (compiled with nogil, or BLAS, which should be single-threaded).
     Inside one of these threads the items are computed in turn.
     """
-    workers = min(worker_count(threads), len(items))
-    if workers <= 1 or getattr(_worker, "busy", False):
+    if len(items) == 1 or getattr(_worker, "busy", False):
         return [function(item) for item in items]
-    with ThreadPoolExecutor(workers, initializer=_begin_worker) as pool:
-        return list(pool.map(function, items))
+    workers = min(worker_count(threads), len(items))
+    if workers <= 1:
+        return [function(item) for item in items]
+    return list(_pool(workers).map(function, items))
+
+
+@functools.cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, "sam_theory", initializer=_begin_worker)
+
+
+if hasattr(os, "register_at_fork"):
+    # A child process has none of its parent's threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _begin_worker() -> None:

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .design import Array, Matrix, largest
 from .errors import InputError
-
-Array = npt.NDArray[np.float64]
 
 
 def column_label(index: int, names: Sequence[str] | None) -> str:
@@ -41,20 +39,60 @@ def _real(name: str, value: Any, where: str) -> Array:
     return np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array
 
 
-def checked_matrix(value: Any, *, where: str = "", names: Sequence[str] | None = None) -> Array:
-    X = _real("X", value, where)
+def checked_matrix(value: Any, *, where: str = "", names: Sequence[str] | None = None) -> Matrix:
+    """Return a C-contiguous float64 array or, for a sparse value, a canonical csr_array.
+
+    Neither copies data that have that form already.
+    """
+    sparse = is_sparse(value)
+    X = value if sparse else _real("X", value, where)
     if X.ndim != 2:
         raise InputError(f"{where}X must have 2 dimensions (rows, columns), not {X.ndim}")
     if X.shape[0] < 1:
         raise InputError(f"{where}X has no rows (n = 0)")
     if X.shape[1] < 1:
         raise InputError(f"{where}X has no columns (d = 0)")
-    finite = np.isfinite(X)
-    if not finite.all():
-        i, j = (int(k) for k in np.argwhere(~finite)[0])
+    if sparse:
+        X = _canonical(X, where)
+    if not math.isfinite(largest(X)):
+        i, j, entry = _first_not_finite(X)
         column = column_label(j, names if names is not None and j < len(names) else None)
-        raise InputError(f"{where}X is {X[i, j]} in row {i + 1}, {column}")
+        raise InputError(f"{where}X is {entry} in row {i + 1}, {column}")
     return X
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether value is a scipy.sparse matrix or array."""
+    return type(value).__module__.startswith("scipy.sparse")
+
+
+def _canonical(value: Any, where: str) -> Matrix:
+    from scipy.sparse import csr_array
+
+    if value.dtype.kind not in "fiub":
+        raise InputError(f"{where}X must hold real numbers, not dtype {value.dtype}")
+    try:
+        # Compiled kernels trust the indices.
+        if hasattr(value, "check_format"):
+            value.check_format(full_check=True)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}X is not a valid sparse array ({error})") from None
+    X = csr_array(value, dtype=np.float64)
+    if not X.has_canonical_format or np.count_nonzero(X.data) < X.data.size:
+        X = csr_array(value, dtype=np.float64, copy=True)
+        X.sum_duplicates()
+        X.eliminate_zeros()
+    return X
+
+
+def _first_not_finite(X: Matrix) -> tuple[int, int, float]:
+    if not isinstance(X, np.ndarray):
+        k = int(np.argmin(np.isfinite(X.data)))
+        i = int(np.searchsorted(X.indptr, k, side="right")) - 1
+        return i, int(X.indices[k]), float(X.data[k])
+    i = next(i for i, row in enumerate(X) if not np.all(np.isfinite(row)))
+    j = int(np.argmin(np.isfinite(X[i])))
+    return i, j, float(X[i, j])
 
 
 def checked_vector(name: str, value: Any, *, where: str = "") -> Array:

@@ -6,6 +6,7 @@ import csv
 import math
 import warnings
 import zipfile
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,58 @@ def _feature_names(path: str | PathLike[str], array: np.ndarray | None) -> tuple
         return tuple(array.astype(str).tolist())
     except (UnicodeDecodeError, SystemError):  # the latter: code points beyond Unicode
         raise InputError(f"{path}: feature_names must be ASCII bytes or Unicode strings") from None
+
+
+def read_npy(X_path: str | PathLike[str], y_path: str | PathLike[str]) -> Regression:
+    """Read X (n, d) and y (n,) from files of their own, X without loading it where possible.
+
+    Parameters
+    ----------
+    X_path : path
+        A ``.npy`` file, which is mapped into memory if it is C-ordered float64 (pages are read
+        when they are used, and never written back) and read otherwise; or an ``.npz`` file
+        written by ``scipy.sparse.save_npz``.
+    y_path : path
+        A ``.npy`` file.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, is damaged, or needs pickle.
+    """
+    sparse = Path(X_path).suffix.lower() == ".npz"
+    X = _opened(X_path, _read_sparse if sparse else _map)
+    return Regression(X, np.array(_opened(y_path, _map)), source=str(X_path))
+
+
+def _map(file: Path) -> np.ndarray:
+    return np.asarray(np.lib.format.open_memmap(file, mode="c"))
+
+
+def _read_sparse(file: Path) -> Any:
+    from scipy.sparse import load_npz
+
+    if not zipfile.is_zipfile(file):
+        raise ValueError("not an NPZ file, or a truncated one")
+    # Opened here: what np.load opens itself it leaves open if the file is damaged.
+    with file.open("rb") as stream:
+        return load_npz(stream)
+
+
+def _opened(path: str | PathLike[str], read: Callable[[Path], Any]) -> Any:
+    file = _existing(path)
+    if file.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read(file)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if "Python objects" in str(error):
+            raise InputError(f"{path}: holds Python objects (needs pickle), refused") from None
+        raise InputError(f"{path}: a damaged file ({_line(error)})") from None
 
 
 def read_parquet(path: str | PathLike[str], target: str | None = None) -> Regression:

@@ -21,49 +21,11 @@ from sam_theory._validate import (
     checked_names,
     checked_number,
     checked_vector,
-    column_label,
 )
+from sam_theory.design import Array, Matrix, product
 from sam_theory.errors import InputError
-from sam_theory.row_space import RowSpace, row_space
-
-Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Preprocessing:
-    """The affine transform of the columns that a data set has been through.
-
-    Attributes
-    ----------
-    center : (d,) array
-        Subtracted from each column, in the column's units.
-    scale : (d,) array
-        Divides each centred column, in the column's units; > 0.
-    target_center : float
-        Subtracted from the target, in its units.
-    """
-
-    center: Array
-    scale: Array
-    target_center: float = 0.0
-
-    def apply(self, X: npt.ArrayLike) -> Array:
-        """Transform raw rows, ``(X - center) / scale``.
-
-        Parameters
-        ----------
-        X : (k, d) array
-            Rows in the original units.
-
-        Returns
-        -------
-        (k, d) array
-            Rows in the units of the fitted coefficients.
-        """
-        X = checked_matrix(X)
-        if X.shape[1] != self.center.shape[0]:
-            raise InputError(f"X has {X.shape[1]} columns, expected {self.center.shape[0]}")
-        return (X - self.center) / self.scale
+from sam_theory.preprocessing import Preprocessing, fit_columns
+from sam_theory.row_space import RowSpace, find_row_space
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,9 +34,10 @@ class Regression:
 
     Parameters
     ----------
-    X : (n, d) array
-        Design matrix, finite and real. Stored as C-contiguous float64, not copied if it is that
-        already; do not change it afterwards.
+    X : (n, d) array or scipy.sparse array
+        Design matrix, finite and real. Stored as C-contiguous float64, or as csr_array with sorted
+        indices and without stored zeros; not copied if it is that already (a memory-mapped array
+        stays mapped); do not change it afterwards.
     y : (n,) array
         Target, finite and real.
     feature_names : sequence of d str, optional
@@ -97,7 +60,7 @@ class Regression:
         finite (the message gives its 1-based row and column).
     """
 
-    X: Array
+    X: Matrix
     y: Array
     _: KW_ONLY
     feature_names: tuple[str, ...] | None = None
@@ -157,7 +120,7 @@ class Regression:
     @cached_property
     def row_space(self) -> RowSpace:
         """Rank, independent rows and solvable part of X beta = y (computed once)."""
-        return row_space(self.X, self.y)
+        return find_row_space(self.X, self.y)
 
     @property
     def rank(self) -> int:
@@ -180,7 +143,7 @@ class Regression:
         beta = checked_vector("beta", beta)
         if beta.shape[0] != self.d:
             raise InputError(f"beta has length {beta.shape[0]} but X has {self.d} columns")
-        residual = self.X @ beta - self.y
+        residual = product(self.X, beta) - self.y
         return float(residual @ residual) / (2 * self.n)
 
     def split(self, test_fraction: float, *, seed: int | np.random.Generator = 0) -> Regression:
@@ -233,21 +196,11 @@ class Regression:
         Raises
         ------
         InputError
-            A constant column is to be scaled; the message names it.
+            A constant column is to be scaled (the message names it), or a sparse X to be centred.
         """
-        # A power of two per column: no overflow in sums and squares, and no rounding.
-        unit = np.exp2(np.frexp(np.max(np.abs(self.X), axis=0))[1] - 1.0)
-        reduced = self.X / unit
-        mean = reduced.mean(axis=0) * unit if center else np.zeros(self.d)
-        deviation = np.ones(self.d)
-        if scale:
-            constant = np.flatnonzero(self.X.max(axis=0) == self.X.min(axis=0))
-            if constant.size:
-                where = f"{self.source}: " if self.source else ""
-                column = column_label(int(constant[0]), self.feature_names)
-                raise InputError(f"{where}{column} is constant and cannot be scaled")
-            deviation = reduced.std(axis=0) * unit
-        step = Preprocessing(mean, deviation, float(self.y.mean()) if center_target else 0.0)
+        where = f"{self.source}: " if self.source else ""
+        middle, deviation = fit_columns(self.X, center, scale, self.feature_names, where)
+        step = Preprocessing(middle, deviation, float(self.y.mean()) if center_target else 0.0)
         star = self.beta_star
         if star is not None:
             star = deviation * star if center == center_target else None
@@ -259,7 +212,7 @@ class Regression:
                 X=step.apply(data.X),
                 y=data.y - step.target_center,
                 beta_star=star,
-                preprocessing=step if before is None else _compose(before, step),
+                preprocessing=step if before is None else step.after(before),
             )
 
         test = None if self.test is None else transform(self.test)
@@ -286,6 +239,13 @@ class Regression:
         from sam_theory.loaders import read_npz
 
         return read_npz(path)
+
+    @classmethod
+    def from_npy(cls, X_path: str | PathLike[str], y_path: str | PathLike[str]) -> Regression:
+        """Map a dense or read a sparse design; see :func:`sam_theory.loaders.read_npy`."""
+        from sam_theory.loaders import read_npy
+
+        return read_npy(X_path, y_path)
 
     @classmethod
     def from_parquet(cls, path: str | PathLike[str], target: str | None = None) -> Regression:
@@ -370,11 +330,3 @@ def _autoregressive(draws: Array, correlation: float) -> Array:
         for j in range(1, draws.shape[1]):
             draws[:, j] = correlation * draws[:, j - 1] + fresh * draws[:, j]
     return draws
-
-
-def _compose(first: Preprocessing, second: Preprocessing) -> Preprocessing:
-    return Preprocessing(
-        first.center + first.scale * second.center,
-        first.scale * second.scale,
-        first.target_center + second.target_center,
-    )

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import sam_theory as st
 from sam_theory.row_space import row_space
@@ -79,6 +80,48 @@ def test_bad_arrays_are_named(X, y, message):
 def test_no_copy_of_an_array_that_already_fits():
     X = np.ones((2, 3))
     assert np.shares_memory(st.Regression(X, np.ones(2)).X, X)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
+def test_sparse_data_of_any_format(kind):
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((8, 5)) * (rng.random((8, 5)) < 0.5), rng.standard_normal(8)
+    given = sparse.coo_array(X).asformat(kind)
+    dense, data = st.Regression(X, y), st.Regression(given, y, test=st.Regression(given, y))
+    assert isinstance(data.X, sparse.csr_array) and data.X.dtype == np.float64
+    assert np.array_equal(data.X.toarray(), X) and np.array_equal(data.test.X.toarray(), X)
+    assert data.loss(np.ones(5)) == pytest.approx(dense.loss(np.ones(5)), rel=1e-14)
+    assert (data.rank, data.consistent) == (dense.rank, dense.consistent)
+    parts, expected = (form.split(0.25, seed=1) for form in (st.Regression(given, y), dense))
+    assert np.array_equal(parts.X.toarray(), expected.X) and sparse.issparse(parts.test.X)
+    assert np.array_equal(parts.test.y, expected.test.y)
+    assert repr(data) == "Regression(n=8, d=5, rank=5, test n=8)"
+
+
+def test_sparse_data_are_made_canonical_and_the_original_is_left_alone():
+    data = np.array([1.0, 2.0, 4.0, 0.0], dtype=np.float32)
+    given = sparse.csr_matrix((data, [2, 0, 2, 1], [0, 3, 4]), shape=(2, 3))
+    kept = st.Regression(given, np.ones(2)).X
+    assert kept.data.tolist() == [2.0, 5.0] and kept.indices.tolist() == [0, 2]
+    assert kept.indptr.tolist() == [0, 2, 2]
+    assert given.indices.tolist() == [2, 0, 2, 1] and given.data.tolist() == data.tolist()
+    assert np.shares_memory(st.Regression(kept, np.ones(2)).X.data, kept.data)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (sparse.csr_array([[0.0, 1.0], [np.nan, 0.0]]), "X is nan in row 2, column 1"),
+        (sparse.csc_array([[0.0, 1.0], [0.0, -np.inf]]), "X is -inf in row 2, column 2"),
+        (sparse.csr_array(np.eye(2) * 1j), "real numbers, not dtype complex128"),
+        (sparse.coo_array(np.ones(3)), "X must have 2 dimensions"),
+        (sparse.csr_array((0, 3)), "no rows"),
+        (sparse.csr_array((3, 0)), "no columns"),
+    ],
+)
+def test_bad_sparse_arrays_are_named(X, message):
+    with pytest.raises(st.InputError, match=message):
+        st.Regression(X, np.ones(2))
 
 
 def test_split_and_standardize():

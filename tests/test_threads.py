@@ -1,15 +1,35 @@
-"""The same bits with one and with two threads."""
+"""The same bits with one and with two threads; BLAS is held and let go."""
 
 import os
 import subprocess
 import sys
+import threading
+
+import pytest
+from threadpoolctl import threadpool_info
+
+from sam_theory import InputError
+from sam_theory._threads import parallel_map, single_threaded, worker_count
 
 PROGRAM = """
 import numpy as np, sam_theory as st
+from scipy import sparse
+from sam_theory import design
+from sam_theory.diagonal import compensated
+from sam_theory.diagonal.sharpness import largest_and_trace
 rng = np.random.default_rng(0)
-X = rng.standard_normal((120, 2000)); y = X[:, :5].sum(axis=1)
-found = st.minimize_potential(X, y, 1e-3)
-print(found.beta.tobytes().hex(), found.certificate)
+def solve(X):
+    data = st.Regression(X, X @ np.repeat([1.0, 0.0], [5, X.shape[1] - 5]))
+    for alpha in (1e-2, 1e-3):
+        found = st.minimize_potential(data.X, data.y, alpha)
+        print(found.beta.tobytes().hex(), found.dual.tobytes().hex(), found.certificate)
+    print(largest_and_trace(data.X, found.beta, np.full(data.d, -2.0)), data.loss(found.beta).hex())
+solve(rng.standard_normal((220, 20_000)))
+# Many parts of a small problem.
+design._PART, design._GRAM_PART, compensated._PART = 30_000, 500_000, 20_000
+X = rng.standard_normal((120, 2000))
+solve(X)
+solve(sparse.csr_array(X * (np.abs(X) > 1.2)))
 data = st.sparse_regression()
 for algorithm in (st.n_sam(0.1), st.m_sam(0.1, 5), st.one_sam(0.1)):
     limit = st.implicit_bias(data, alpha=0.1, algorithm=algorithm)
@@ -21,13 +41,64 @@ for algorithm in (st.n_sam(0.1), st.m_sam(0.1, 5), st.one_sam(0.1)):
 
 def output(threads: int) -> str:
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    names += ("SAM_THEORY_THREADS",)
     environment = os.environ | {name: str(threads) for name in names}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
     )
-    assert len(done.stdout) > 10_000
+    assert len(done.stdout) > 500_000
     return done.stdout
 
 
 def test_bits_do_not_depend_on_the_number_of_threads():
     assert output(1) == output(2)
+
+
+def blas_threads() -> list[int]:
+    return [entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"]
+
+
+def test_blas_is_held_to_one_thread_until_the_last_caller_leaves():
+    before = blas_threads()
+    inner = single_threaded(blas_threads)
+    inside, leave = threading.Event(), threading.Event()
+
+    @single_threaded
+    def stay():
+        inside.set()
+        leave.wait(10.0)
+
+    @single_threaded
+    def fail():
+        assert set(inner()) <= {1}
+        raise KeyError
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert inside.wait(10.0)
+    with pytest.raises(KeyError):
+        fail()
+    assert set(blas_threads()) <= {1}
+    leave.set()
+    thread.join()
+    assert blas_threads() == before
+
+
+def test_a_map_inside_a_map_starts_no_threads():
+    def names(_):
+        return set(parallel_map(lambda _: threading.current_thread().name, range(3), threads=3))
+
+    found = parallel_map(names, range(4), threads=2)
+    assert all(len(one) == 1 for one in found)
+    assert threading.current_thread().name not in set().union(*found)
+    assert parallel_map(lambda k: k * k, range(5), threads=2) == [0, 1, 4, 9, 16]
+    assert parallel_map(abs, []) == []
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
+def test_a_bad_number_of_threads_is_named(text, monkeypatch):
+    monkeypatch.setenv("SAM_THEORY_THREADS", text)
+    with pytest.raises(InputError, match="SAM_THEORY_THREADS must be an integer >= 1"):
+        worker_count()
+    with pytest.raises(InputError, match="threads must be"):
+        worker_count(0)

@@ -300,7 +300,7 @@ def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
         beta=_frozen(trainer.beta[:d]),
         w_plus=_frozen(trainer.w_plus[:d]),
         w_minus=_frozen(trainer.w_minus[:d]),
-        nu=_frozen(trainer.nu),
+        nu=_frozen(trainer.nu[: plan.data.n]),
         smallest_factor=_frozen(trainer.low[:d]),
         steps=trainer.step,
         status=trainer.status,

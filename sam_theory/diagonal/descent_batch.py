@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._threads import parallel_map
+from .._threads import parallel_map, worker_count
 from ..regression import Regression
 from .descent import Descent, describe_run
 from .descent_loop import Trainer
@@ -67,6 +67,7 @@ def descend_batch(
     -----
     Full-batch algorithms on a dense X go eight to a register, stochastic ones one by one.
     """
+    workers = worker_count(threads)
     chosen = checked_settings(settings)
     plans = []
     for index, setting in enumerate(chosen):
@@ -102,7 +103,7 @@ def descend_batch(
         for k, end in zip(members, ends, strict=True):
             found[k] = describe_run(plans[k], end)
 
-    parallel_map(carry_out, range(len(jobs)), threads)
+    parallel_map(carry_out, range(len(jobs)), workers)
     return Batch(chosen, tuple(found))
 
 

@@ -4,21 +4,9 @@ A step multiplies the balanced coordinates by factors (THEORY section 3),
 
     w+- <- w+- c+-,    c+- = 1 -+ gamma a - gamma (b + weight decay),
 
-with ``a`` the averaged perturbed gradient and ``b`` the averaged rho_B g_B g_B'. Because row i of X
-serves its own forward product and its own backward product, each row is read from memory once per
-gradient; four rows go together so that ``beta`` and the sums are loaded once for the four.
-
-Floor per step, N = examples in the step (flops; bytes of X where it does not stay in cache):
-
-    plain gradient         4 N d     8 N d
-    one example per block  13 N d    8 N d     (X^2 s and X^3 beta come out of the same pass)
-    blocks of m examples   8 N d     8 N d if a block stays in cache, else 16 N d
-
-and 20 d more for the update. At (n, d) = (200, 1000) that is 1.6 MB a pass, about 35 us from the
-third-level cache of a current server core.
-
-Sums may be reassociated; nothing is assumed about infinities and NaN. The elementwise updates are
-compiled without any such freedom, so restarting from stored weights changes no bit. One thread.
+with ``a`` the averaged perturbed gradient and ``b`` the averaged rho_B g_B g_B'; both come from the
+passes over rows of :mod:`.row_passes`. The updates take about 20 d flops. They are compiled without
+any freedom to reorder, so restarting from stored weights changes no bit. One thread.
 
 Every kernel runs ``gammas.size`` steps on the rows ``rows[0]`` (``full``: the same every step) or
 ``rows[k]`` in step k, changes the state arrays in place, and returns (flag, k, loss): DONE after k
@@ -32,22 +20,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .row_passes import SUMS, block_gradient, example_gradients, row_residual, single_update
+
 DONE, REACHED, DIVERGED = 0, 1, 2
-_SUMS = {"reassoc", "contract", "nsz", "arcp"}
-
-
-@numba.njit(cache=True, fastmath=_SUMS)
-def mean_loss(X, y, beta):
-    """(1/2n) ||X beta - y||^2."""
-    n, d = X.shape
-    total = 0.0
-    for i in range(n):
-        f = 0.0
-        for j in range(d):
-            f += X[i, j] * beta[j]
-        f -= y[i]
-        total += f * f
-    return 0.5 * total / n
 
 
 @numba.njit(cache=True, nogil=True)
@@ -68,48 +43,6 @@ def draw_rows(uniform, n):
             order[q] = order[swaps[q]]
             order[swaps[q]] = rows[k, q]
     return rows
-
-
-@numba.njit(cache=True, fastmath=_SUMS)
-def block_gradient(X, y, rows, at, lo, hi, point, scale, z, g):
-    """Set z = scale r and g = X^T z over rows[at, lo:hi], r = X point - y; returns sum r^2."""
-    d = point.shape[0]
-    g[:] = 0.0
-    squares = 0.0
-    tail = hi - (hi - lo) % 4
-    for k in range(lo, tail, 4):
-        i0, i1, i2, i3 = rows[at, k], rows[at, k + 1], rows[at, k + 2], rows[at, k + 3]
-        r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
-        for j in range(d):
-            p = point[j]
-            r0 += X[i0, j] * p
-            r1 += X[i1, j] * p
-            r2 += X[i2, j] * p
-            r3 += X[i3, j] * p
-        r0 -= y[i0]
-        r1 -= y[i1]
-        r2 -= y[i2]
-        r3 -= y[i3]
-        squares += r0 * r0 + r1 * r1 + r2 * r2 + r3 * r3
-        r0 *= scale
-        r1 *= scale
-        r2 *= scale
-        r3 *= scale
-        z[k], z[k + 1], z[k + 2], z[k + 3] = r0, r1, r2, r3
-        for j in range(d):
-            g[j] += r0 * X[i0, j] + r1 * X[i1, j] + r2 * X[i2, j] + r3 * X[i3, j]
-    for k in range(tail, hi):
-        i = rows[at, k]
-        r = 0.0
-        for j in range(d):
-            r += X[i, j] * point[j]
-        r -= y[i]
-        squares += r * r
-        r *= scale
-        z[k] = r
-        for j in range(d):
-            g[j] += r * X[i, j]
-    return squares
 
 
 @numba.njit(forceinline=True)
@@ -163,15 +96,6 @@ def run_plain(X, y, rows, full, gammas, decay, tol, limit, w_plus, w_minus, beta
     return DONE, steps, loss
 
 
-@numba.njit(cache=True, fastmath=_SUMS)
-def row_residual(X, y, i, beta):
-    """x_i beta - y_i."""
-    r = 0.0
-    for j in range(beta.shape[0]):
-        r += X[i, j] * beta[j]
-    return r - y[i]
-
-
 @numba.njit(cache=True, nogil=True)
 def run_single(X, y, rows, gammas, decay, limit, w_plus, w_minus, beta, nu, low):
     """SGD with one example per step: the gradient is r x_i and needs no array."""
@@ -183,115 +107,9 @@ def run_single(X, y, rows, gammas, decay, limit, w_plus, w_minus, beta, nu, low)
         if not loss <= limit:
             return DIVERGED, k, loss
         step = gammas[k] * r
-        shrink = gammas[k] * decay
         nu[i] += step
-        for j in range(beta.shape[0]):
-            move = step * X[i, j]
-            cp = 1.0 - move - shrink
-            cm = 1.0 + move - shrink
-            p = w_plus[j] * cp
-            q = w_minus[j] * cm
-            w_plus[j] = p
-            w_minus[j] = q
-            beta[j] = 0.5 * ((p - q) * (p + q))
-            low[j] = min(low[j], min(cp, cm))
+        single_update(X, i, step, gammas[k] * decay, w_plus, w_minus, beta, low)
     return DONE, gammas.shape[0], loss
-
-
-@numba.njit(forceinline=True)
-def ascent_length(r, q, rho, normalized):
-    """rho_i r_i of one example, with q = sum_j s_j x_ij^2."""
-    if not normalized:
-        return rho * r
-    if r == 0.0 or q == 0.0:
-        return 0.0
-    return np.copysign(rho / np.sqrt(q), r)
-
-
-@numba.njit(fastmath=_SUMS, forceinline=True)
-def one_example(X, y, i, beta, s, rho, normalized, scale, a, b):
-    """Add row i's share to a and b; returns (z_i, r_i^2), z_i = scale r_i'.
-
-    r' = r + e (x^2 . s) + e^2 (x^3 . beta) with e = rho_i r_i (THEORY section 2).
-    """
-    r, q, c = 0.0, 0.0, 0.0
-    for j in range(beta.shape[0]):
-        x = X[i, j]
-        f, v = x * beta[j], x * x
-        r += f
-        q += v * s[j]
-        c += v * f
-    r -= y[i]
-    e = ascent_length(r, q, rho, normalized)
-    z = scale * (r + e * q + e * e * c)
-    e *= z
-    for j in range(beta.shape[0]):
-        x = X[i, j]
-        a[j] += z * x
-        b[j] += x * (e * x)
-    return z, r * r
-
-
-@numba.njit(fastmath=_SUMS, forceinline=True)
-def four_examples(X, y, rows, at, k, beta, s, rho, normalized, scale, z, a, b):
-    """Do what one_example does for rows[at, k:k+4] in one pass; returns the sum of r^2."""
-    i0, i1, i2, i3 = rows[at, k], rows[at, k + 1], rows[at, k + 2], rows[at, k + 3]
-    r0, r1, r2, r3 = 0.0, 0.0, 0.0, 0.0
-    q0, q1, q2, q3 = 0.0, 0.0, 0.0, 0.0
-    c0, c1, c2, c3 = 0.0, 0.0, 0.0, 0.0
-    for j in range(beta.shape[0]):
-        x0, x1, x2, x3 = X[i0, j], X[i1, j], X[i2, j], X[i3, j]
-        p, t = beta[j], s[j]
-        f0, f1, f2, f3 = x0 * p, x1 * p, x2 * p, x3 * p
-        v0, v1, v2, v3 = x0 * x0, x1 * x1, x2 * x2, x3 * x3
-        r0 += f0
-        r1 += f1
-        r2 += f2
-        r3 += f3
-        q0 += v0 * t
-        q1 += v1 * t
-        q2 += v2 * t
-        q3 += v3 * t
-        c0 += v0 * f0
-        c1 += v1 * f1
-        c2 += v2 * f2
-        c3 += v3 * f3
-    r0 -= y[i0]
-    r1 -= y[i1]
-    r2 -= y[i2]
-    r3 -= y[i3]
-    e0 = ascent_length(r0, q0, rho, normalized)
-    e1 = ascent_length(r1, q1, rho, normalized)
-    e2 = ascent_length(r2, q2, rho, normalized)
-    e3 = ascent_length(r3, q3, rho, normalized)
-    z0 = scale * (r0 + e0 * q0 + e0 * e0 * c0)
-    z1 = scale * (r1 + e1 * q1 + e1 * e1 * c1)
-    z2 = scale * (r2 + e2 * q2 + e2 * e2 * c2)
-    z3 = scale * (r3 + e3 * q3 + e3 * e3 * c3)
-    z[k], z[k + 1], z[k + 2], z[k + 3] = z0, z1, z2, z3
-    e0, e1, e2, e3 = e0 * z0, e1 * z1, e2 * z2, e3 * z3
-    for j in range(beta.shape[0]):
-        x0, x1, x2, x3 = X[i0, j], X[i1, j], X[i2, j], X[i3, j]
-        a[j] += z0 * x0 + z1 * x1 + z2 * x2 + z3 * x3
-        b[j] += x0 * (e0 * x0) + x1 * (e1 * x1) + x2 * (e2 * x2) + x3 * (e3 * x3)
-    return r0 * r0 + r1 * r1 + r2 * r2 + r3 * r3
-
-
-@numba.njit(forceinline=True)
-def example_gradients(X, y, rows, at, beta, s, rho, normalized, z, a, b):
-    """Set a, b and z of one step with one block per example; returns the sum of r^2."""
-    batch = rows.shape[1]
-    scale = 1.0 / batch
-    tail = batch - batch % 4
-    a[:] = 0.0
-    b[:] = 0.0
-    squares = 0.0
-    for k in range(0, tail, 4):
-        squares += four_examples(X, y, rows, at, k, beta, s, rho, normalized, scale, z, a, b)
-    for k in range(tail, batch):
-        z[k], square = one_example(X, y, rows[at, k], beta, s, rho, normalized, scale, a, b)
-        squares += square
-    return squares
 
 
 @numba.njit(cache=True, nogil=True)
@@ -319,7 +137,7 @@ def run_examples(
     return DONE, steps, loss
 
 
-@numba.njit(cache=True, fastmath=_SUMS)
+@numba.njit(cache=True, fastmath=SUMS)
 def gradient_norm(s, g):
     """||grad_w L_B||_2 = sqrt(sum_j s_j g_j^2), without overflow or underflow."""
     total = 0.0

@@ -8,14 +8,18 @@ judged by the loss on all examples where it ends, and halved until the first bad
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..algorithms import Algorithm
+from ..design import compiled
 from ..errors import InputError
 from . import descent_kernels as kernels
+from . import small
 from .descent_plan import Phase, Plan, Rows
+from .row_passes import mean_loss
 
 Array = npt.NDArray[np.float64]
 Record = tuple[int, int, float, float]
@@ -25,6 +29,8 @@ _ROWS = 1 << 16
 _WORK = 1 << 26
 _BLOW_UP = 1e100
 _PADDED_BELOW = 256
+_SMALL = 1 << 14
+_SMALL_WITH_POWERS = 1 << 10
 
 
 def blow_up_limit(base: float) -> float:
@@ -44,19 +50,23 @@ class Trainer:
         n, d = data.X.shape
         self.plan = plan
         self.d = d
-        width = d + (-d % 8 if d < _PADDED_BELOW else 0)
-        self.X, self.y = _widen(data.X, width), data.y
+        dense = isinstance(data.X, np.ndarray)
+        self.is_small = dense and n * d <= _SMALL
+        width = d + (-d % 8 if dense and (d < _PADDED_BELOW or self.is_small) else 0)
+        self.X = _widen(data.X, width) if width > d else compiled(data.X)
+        self.y = data.y
+        self._design: dict[bool, small.SmallDesign] = {}
         self.rows = np.arange(n, dtype=np.int64)[None, :]
         origin = plan.alpha / np.sqrt(2.0)
         plus, minus = (origin, origin) if start is None else (start.w_plus, start.w_minus)
         self.w_plus, self.w_minus = _widen(plus, width), _widen(minus, width)
         self.beta = 0.5 * ((self.w_plus - self.w_minus) * (self.w_plus + self.w_minus))
-        self.nu = np.zeros(n) if start is None else start.nu.copy()
-        self.low = np.ones(width)
+        self.nu = _widen(np.zeros(n) if start is None else start.nu, n + -n % 8)
+        self.low = _widen(np.ones(d), width)
         if start is not None:
             self.low[:d] = start.smallest_factor
         self.step = plan.first
-        self.loss = kernels.mean_loss(self.X, self.y, self.beta)
+        self.loss = mean_loss(self.X, self.y, self.beta)
         if not np.isfinite(self.loss):
             raise InputError("alpha, X and y are so large that the initial loss overflows")
         base = self.loss if start is None else start._history[0][2]
@@ -71,7 +81,7 @@ class Trainer:
         test = self.plan.data.test
         if test is None:
             return float("nan")
-        return float(kernels.mean_loss(test.X, test.y, self.beta[: self.d]))
+        return float(mean_loss(compiled(test.X), test.y, self.beta[: self.d]))
 
     def run(self) -> None:
         """Carry out all phases, unless the loss reaches tol or blows up before."""
@@ -129,7 +139,7 @@ class Trainer:
         return max(1, min(_ROWS // stored, max(16, _WORK // (batch * self.X.shape[1]))))
 
     def _loss(self) -> float:
-        return float(kernels.mean_loss(self.X, self.y, self.beta))
+        return float(mean_loss(self.X, self.y, self.beta))
 
     def _back(
         self, phase: Phase, rows: Rows, gammas: Array, bad: int, saved: tuple[Array, ...]
@@ -172,6 +182,10 @@ class Trainer:
         limit = self.limit if full else self.limit * self.plan.data.n
         state = self._arrays()
         with np.errstate(over="ignore", invalid="ignore"):
+            if full and self.is_small:
+                found = self._small_kernel(rule, m, (gammas, decay, tol, limit, *state))
+                if found is not None:
+                    return found
             if rule.rho == 0.0 and batch == 1 and not full:
                 return kernels.run_single(self.X, self.y, rows, gammas, decay, limit, *state)
             common = (self.X, self.y, rows, full, gammas, decay, tol, limit, *state)
@@ -181,8 +195,27 @@ class Trainer:
                 return kernels.run_examples(*common, rule.rho, rule.normalized)
             return kernels.run_blocks(*common, rule.rho, m, rule.normalized, rule.ascent_steps)
 
+    def _small_kernel(
+        self, rule: Algorithm, m: int, common: tuple[Any, ...]
+    ) -> tuple[int, int, float] | None:
+        """Run a kernel of :mod:`.small`, if there is one for this algorithm and size."""
+        n = self.plan.data.n
+        if rule.rho > 0.0 and (rule.ascent_steps > 1 or m not in (1, n)):
+            return None
+        powers = rule.rho > 0.0 and m < n
+        if powers and n * self.w_plus.size > _SMALL_WITH_POWERS:
+            return None
+        if powers not in self._design:
+            self._design[powers] = small.small_design(self.X, self.y, powers)
+        design = self._design[powers]
+        if rule.rho == 0.0:
+            return small.run_plain(design, *common)
+        kernel = small.run_examples if powers else small.run_whole
+        return kernel(design, *common, rule.rho, rule.normalized)
+
 
 def _widen(array: Array, width: int) -> Array:
+    """Copy with zeros behind each row, at a multiple of 64 bytes."""
     wide = np.zeros((*array.shape[:-1], width))
     wide[..., : array.shape[-1]] = array
-    return wide
+    return small.aligned(wide).reshape(wide.shape)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from ..design import Matrix, product, transposed_product
 from .newton import Array
 
 
@@ -91,9 +92,12 @@ def flow_rates(
 
 @dataclass(frozen=True, eq=False)
 class FlowField:
-    """The flow of one algorithm on one data set; arguments as in the module docstring."""
+    """The flow of one algorithm on one data set; arguments as in the module docstring.
 
-    X: Array
+    ``rates`` and ``measure`` need a dense X.
+    """
+
+    X: Matrix
     y: Array
     m: int
     rho: float
@@ -131,12 +135,12 @@ class FlowField:
     def point(self, state: Array) -> tuple[Array, Array, Array]:
         """Return beta (d,), s = u^2 + v^2 (d,) and the residual r (n,)."""
         n = self.X.shape[0]
-        theta = 2.0 * (state[:n] @ self.X)
+        theta = 2.0 * transposed_product(self.X, state[:n])
         size = np.abs(theta)
         e = np.exp(size + 2.0 * (self.log_alpha - self.rho * state[n:]) - math.log(2.0))
         fall = np.expm1(-2.0 * size)
         beta = -0.5 * np.sign(theta) * e * fall
-        return beta, e * (2.0 + fall), self.X @ beta - self.y
+        return beta, e * (2.0 + fall), product(self.X, beta) - self.y
 
     def measure(self, change: Array, state: Array) -> float:
         """Size of changes of state (rows): in theta, 2 rho Delta, and Delta relative to itself."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .._threads import single_threaded
+from .._threads import parallel_map, single_threaded
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
@@ -25,13 +25,14 @@ from .limit import ImplicitBias, describe, initial_scale, solve_limit
 from .newton import Array
 from .potential import potential
 from .radau import Integrator
+from .settings import Meter
 from .tail import tail
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Local errors of the two runs whose difference estimates the error of the second.
-_TOLS = (1e-9, 1e-12)
+_TOLS = (1e-9, 1e-11)
 _COUPLED_TOLS = (1e-11, 1e-13)
 
 
@@ -183,39 +184,65 @@ def implicit_bias(
         # n-SAM moves along X^T r only, which does not see the part of y outside the range.
         flow_field, _ = _field(data, alpha, algorithm, space.y_range, to_limit=True)
     solvable = space.consistent or flow_field.blocks == 1
-    results = []
-    for share, tol in enumerate(_COUPLED_TOLS if flow_field.normalized else _TOLS):
-        report = None if progress is None else _part(progress, share)
-        integrator = _integrator(flow_field, tol, space.rank, solvable)
-        status, state = integrator.to_limit(report), integrator.state
-        if status != "finished":
-            break
-        rest, loss_rest = tail(flow_field, state, space.rank)
-        results.append((state[data.n :] + rest, integrator.doubled_loss + loss_rest))
-    if progress is not None:
-        progress(1.0)
-    if status != "finished":
-        return describe(
-            data,
-            flow_field.point(state)[0],
-            alpha=scale,
-            algorithm=algorithm,
-            log_alpha_effective=log_alpha - algorithm.rho * state[data.n :],
-            delta=state[data.n :],
-            status=status,
-            alpha_effective_error=math.nan,
-        )
-    (coarse, _), (delta, doubled_loss) = results
+    coarse, fine = _two_runs(flow_field, space.rank, solvable, progress)
+    for run in (coarse, fine):
+        if run.status != "finished":
+            return describe(
+                data,
+                flow_field.point(run.state)[0],
+                alpha=scale,
+                algorithm=algorithm,
+                log_alpha_effective=log_alpha - algorithm.rho * run.state[data.n :],
+                delta=run.state[data.n :],
+                status=run.status,
+                alpha_effective_error=math.nan,
+            )
+    delta = fine.state[data.n :] + fine.rest
+    apart = np.abs(delta - coarse.state[data.n :] - coarse.rest)
+    error = algorithm.rho * float(np.max(apart))
+    if flow_field.rescaled:
+        error += algorithm.rho * float(np.max(np.abs(fine.rest)))
     return solve_limit(
         data,
         alpha=scale,
         algorithm=algorithm,
         log_alpha_effective=log_alpha - algorithm.rho * delta,
         delta=delta,
-        loss_integral=0.5 * doubled_loss,
-        alpha_effective_error=algorithm.rho * float(np.max(np.abs(delta - coarse)))
-        + (algorithm.rho * float(np.max(np.abs(rest))) if flow_field.rescaled else 0.0),
+        loss_integral=0.5 * fine.doubled_loss,
+        alpha_effective_error=error,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """End of an integration: its status and state, the rest of Delta, and int 2 L to infinity."""
+
+    status: str
+    state: Array
+    rest: Array
+    doubled_loss: float
+
+
+def _two_runs(
+    flow_field: FlowField,
+    rank: int,
+    solvable: bool,
+    progress: Callable[[float], None] | None,
+) -> list[_Run]:
+    """Follow the flow with two tolerances, side by side; their difference estimates the error."""
+    tols = _COUPLED_TOLS if flow_field.normalized else _TOLS
+    meter = Meter(progress, [1, 1])
+
+    def follow(index: int) -> _Run:
+        integrator = _integrator(flow_field, tols[index], rank, solvable)
+        status = integrator.to_limit(None if progress is None else meter.of(index))
+        rest, loss_rest = np.zeros(flow_field.X.shape[1]), 0.0
+        if status == "finished":
+            rest, loss_rest = tail(flow_field, integrator.state, rank)
+        meter.of(index)(1.0)
+        return _Run(status, integrator.state, rest, integrator.doubled_loss + loss_rest)
+
+    return parallel_map(follow, range(2))
 
 
 def _integrator(
@@ -224,11 +251,6 @@ def _integrator(
     if flow_field.normalized:
         return CoupledIntegrator(flow_field, tol=tol)
     return Integrator(flow_field, tol=tol, rank=rank, solvable=solvable)
-
-
-def _part(progress: Callable[[float], None], share: int) -> Callable[[float], None]:
-    """Progress of the first or second of two runs."""
-    return lambda done: progress(0.5 * (share + done))
 
 
 def _field(
@@ -257,6 +279,8 @@ def _field(
             )
     normalized = algorithm.normalized and algorithm.rho > 0.0
     rescaled = normalized and m == data.n and to_limit
+    if normalized and not isinstance(data.X, np.ndarray):
+        raise InputError("the flow of a normalised algorithm needs a dense X: use X.toarray()")
     labels = data.y if y is None else y
     field_ = FlowField(data.X, labels, m, algorithm.rho, normalized, np.log(scale), rescaled)
     return field_, scale

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .._threads import parallel_map, single_threaded
+from .._threads import parallel_map, single_threaded, worker_count
 from ..regression import Regression
 from .flow import implicit_bias
 from .limit import ImplicitBias
@@ -39,6 +39,7 @@ def implicit_bias_batch(
     InputError
         A setting is not usable; the message begins with its number.
     """
+    workers = worker_count(threads)
     chosen = checked_settings(settings)
     meter = Meter(progress, [1] * len(chosen))
 
@@ -54,6 +55,6 @@ def implicit_bias_batch(
         return found
 
     def solve_all() -> list[ImplicitBias]:
-        return parallel_map(solve, range(len(chosen)), threads)
+        return parallel_map(solve, range(len(chosen)), workers)
 
     return Batch(chosen, tuple(single_threaded(solve_all)()))

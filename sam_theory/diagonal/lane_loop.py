@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..design import compiled
 from ..errors import InputError
 from . import lanes
-from .descent_kernels import mean_loss
 from .descent_loop import Record, Status, Trainer, blow_up_limit
 from .descent_plan import Phase, Plan
+from .row_passes import mean_loss
 from .simd import WIDTH
+from .small import aligned
 
 Array = npt.NDArray[np.float64]
 
@@ -51,7 +53,7 @@ class LaneRun:
         test = self.plan.data.test
         if test is None:
             return float("nan")
-        return float(mean_loss(test.X, test.y, np.ascontiguousarray(self.beta)))
+        return float(mean_loss(compiled(test.X), test.y, np.ascontiguousarray(self.beta)))
 
 
 class LaneTrainer:
@@ -73,7 +75,7 @@ class LaneTrainer:
         self.runs: list[LaneRun | Trainer] = [self._enter(k, plan) for k, plan in enumerate(plans)]
 
     def _empty(self, items: int) -> Array:
-        return np.zeros((self.groups, items * WIDTH))
+        return aligned(np.zeros(self.groups * items * WIDTH)).reshape(self.groups, -1)
 
     def _lane(self, array: Array, k: int) -> Array:
         """View of the items of run k."""

@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from .._threads import single_threaded
 from ..algorithms import Algorithm
+from ..design import Array
 from ..errors import InputError
 from ..regression import Regression
-from ..row_space import row_space
+from ..row_space import find_row_space
 from .certificate import Certificate
 from .minimizer import ALPHA_RANGE, minimize_on_rows
-from .newton import Array, as_coordinates
+from .newton import as_coordinates
 from .sharpness import largest_and_trace
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def solve_limit(
     alpha_effective_error: float = 0.0,
 ) -> ImplicitBias:
     """Solve for the limit with known effective scale; y (n,) replaces the labels of data."""
-    space = data.row_space if y is None else row_space(data.X, y)
+    space = data.row_space if y is None else find_row_space(data.X, y)
     displacement = np.zeros(data.d) if shift is None else shift
     found = minimize_on_rows(data.X, space, log_alpha_effective, displacement)
     if status == "converged":

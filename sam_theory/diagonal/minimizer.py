@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .._threads import single_threaded
+from .._validate import checked_matrix, checked_vector
+from ..design import Array, Matrix
 from ..errors import InputError
-from ..row_space import RowSpace, row_space
+from ..row_space import RowSpace, find_row_space
 from .certificate import Certificate, certify_rows
-from .newton import Array, as_coordinates, entropy_curve, solve_dual
+from .newton import as_coordinates, entropy_curve, solve_dual
 
 ALPHA_RANGE = (1e-150, 1e6)
 
@@ -54,7 +56,7 @@ class PotentialMinimum:
 
 @single_threaded
 def minimize_potential(
-    X: npt.ArrayLike,
+    X: npt.ArrayLike | Matrix,
     y: npt.ArrayLike,
     alpha: npt.ArrayLike,
     shift: npt.ArrayLike | None = None,
@@ -63,7 +65,7 @@ def minimize_potential(
 
     Parameters
     ----------
-    X : array_like, shape (n, d)
+    X : array_like or sparse array, shape (n, d)
         Design matrix of any rank.
     y : array_like, shape (n,)
         Labels.
@@ -81,8 +83,8 @@ def minimize_potential(
     InputError
         If a shape does not fit, a value is not finite, or alpha is outside its range.
     """
-    space = row_space(X, y)
-    matrix = np.ascontiguousarray(X, dtype=np.float64)
+    matrix = checked_matrix(X)
+    space = find_row_space(matrix, checked_vector("y", y))
     d = matrix.shape[1]
     displacement = _coordinates("shift", 0.0 if shift is None else shift, d)
     scale = _coordinates("alpha", alpha, d)
@@ -93,14 +95,15 @@ def minimize_potential(
     return minimize_on_rows(matrix, space, np.log(scale), displacement)
 
 
-def minimize_on_rows(X: Array, space: RowSpace, log_alpha: Array, shift: Array) -> PotentialMinimum:
+def minimize_on_rows(
+    X: Matrix, space: RowSpace, log_alpha: Array, shift: Array
+) -> PotentialMinimum:
     """Solve for a known row space; log_alpha, shift (d,); alpha may be below its public range."""
     dual = np.zeros(X.shape[0])
     if space.rank == 0:
         beta, iterations, converged = _unconstrained(log_alpha, shift), 0, True
     else:
-        rows = np.ascontiguousarray(X[space.rows])
-        found = solve_dual(rows, space.y_range[space.rows], log_alpha, shift)
+        found = solve_dual(*space.independent(X), log_alpha, shift)
         beta, iterations, converged = found.beta, found.iterations, found.converged
         dual[space.rows] = 0.5 * (found.mu + found.mu_low)
     certificate = certify_rows(X, space, log_alpha, beta, shift)

@@ -9,25 +9,26 @@ on {X beta = y} is the zero of the gradient of the convex dual
 |F'''| <= F'' holds along every coordinate direction of theta, so a step that changes theta by at
 most about one decreases F; longer steps are found by a safeguarded search for the zero of the
 directional derivative.  The last iterations carry mu in twice the working precision, which makes
-the answer independent of the conditioning of X as long as the Newton matrix can be factorised.
+the answer independent of the conditioning of X as long as the Newton matrix can be factorised;
+the first ones, whose steps are far larger than rounding, make do with plain products.
 All quantities are dimensionless up to the units of beta.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from scipy import linalg
 
+from ..design import Array as Array
+from ..design import Matrix, product, row_largest, transposed_product, triangle
 from .compensated import UNIT, dual_image, residual_pair
+from .normal_matrix import NormalMatrix
 
-Array = npt.NDArray[np.float64]
 _EXPONENT_LIMIT = 700.0
 _TINY = 1e-300
 _FITTED = 1e-9
@@ -37,6 +38,8 @@ _PLAIN_BELOW = 1e-6
 _FIRST_DESCENT = 10.0
 _LEAST_DESCENT = 0.1
 _STAGE_STEPS = 60
+_FAR = 1e-3
+_REDUCTIONS = (0.1, 1e-4)  # of the error of a step, before and where Newton's are small
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,95 +53,72 @@ class DualSolution:
     converged: bool
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
+def _curve_point(t, scale, log_scale):  # type: ignore[no-untyped-def]
+    """Return A sinh(t) and A cosh(t); log A serves where A or they leave the normal range."""
+    size = abs(t)
+    if scale > 1e-290 and size < _EXPONENT_LIMIT:
+        grown = math.expm1(size)
+        b = 0.5 * scale * (grown + grown / (1.0 + grown))
+        s = 0.5 * scale * ((1.0 + grown) + 1.0 / (1.0 + grown))
+    else:
+        e = math.exp(size + log_scale - math.log(2.0))
+        s = e * (1.0 + math.exp(-2.0 * size))
+        b = -e * math.expm1(-2.0 * size)
+    return math.copysign(b, t), s
+
+
+@numba.njit(cache=True, nogil=True)
 def entropy_curve(
     theta: Array, theta_low: Array, scale: Array, log_scale: Array, beta: Array, slope: Array
-) -> None:
+) -> tuple[float, float, float, float]:
     """Write beta = A sinh(theta) and slope = A cosh(theta) for theta + theta_low, all (d,).
 
-    log_scale = log A is used where A = scale or the hyperbolic functions leave the normal range.
+    log_scale = log A, A = scale.  Returns max |theta|, sum |beta|, max slope and sum slope.
     """
+    reach, beta_sum, slope_most, slope_sum = 0.0, 0.0, 0.0, 0.0
     for j in range(theta.shape[0]):
-        t = theta[j]
-        if scale[j] > 1e-290 and abs(t) < _EXPONENT_LIMIT:
-            b = scale[j] * math.sinh(t)
-            s = scale[j] * math.cosh(t)
-        else:
-            size = abs(t)
-            e = math.exp(size + log_scale[j] - math.log(2.0))
-            fall = math.exp(-2.0 * size)
-            s = e * (1.0 + fall)
-            b = -e * math.expm1(-2.0 * size)
-            if t < 0.0:
-                b = -b
+        b, s = _curve_point(theta[j], scale[j], log_scale[j])
         beta[j] = b + s * theta_low[j]
         slope[j] = s + b * theta_low[j]
+        reach = max(reach, abs(theta[j]))
+        beta_sum += abs(beta[j])
+        slope_most = max(slope_most, slope[j])
+        slope_sum += slope[j]
+    return reach, beta_sum, slope_most, slope_sum
 
 
-class WeightedNormalMatrix:
-    """Factorisation of K = X diag(slope) X^T, X (n, d), slope (d,) positive.
-
-    Cholesky of the equilibrated matrix while that is well conditioned, otherwise QR of
-    diag(slope)^(1/2) X^T with rows sorted and columns pivoted, which is stable under any grading
-    of the weights (Cox and Higham 1998).  Scaling by ``exp(-log_unit)`` keeps K representable.
-    """
-
-    def __init__(self, X: Array, slope: Array) -> None:
-        self.unit = float(np.max(slope))
-        root = np.sqrt(slope / self.unit)
-        weighted = X * root
-        self.row = np.sqrt(np.einsum("ij,ij->i", weighted, weighted))
-        if not np.all(self.row > 0.0):
-            raise linalg.LinAlgError("a row of X has no weight")
-        weighted /= self.row[:, None]
-        self._solve = self._cholesky(weighted) or self._orthogonal(weighted)
-
-    def solve(self, rhs: Array) -> Array:
-        """Return K^-1 rhs times ``unit``; divide by ``unit`` for the solution itself."""
-        return self._solve(rhs / self.row) / self.row
-
-    @staticmethod
-    def _cholesky(weighted: Array) -> Callable[[Array], Array] | None:
-        try:
-            factor = linalg.cholesky(weighted @ weighted.T, lower=True, check_finite=False)
-        except linalg.LinAlgError:
-            return None
-        if np.min(np.diag(factor)) < 1e-5:
-            return None
-        pair = (factor, True)
-        return lambda rhs: linalg.cho_solve(pair, rhs, check_finite=False)
-
-    @staticmethod
-    def _orthogonal(weighted: Array) -> Callable[[Array], Array]:
-        order = np.argsort(-np.max(np.abs(weighted), axis=0), kind="stable")
-        upper, pivot = linalg.qr(weighted.T[order], mode="r", pivoting=True, check_finite=False)
-        upper = upper[: weighted.shape[0]]
-        if not np.all(np.abs(np.diag(upper)) > 0.0):
-            raise linalg.LinAlgError("the weighted rows are linearly dependent")
-
-        def solve(rhs: Array) -> Array:
-            half = linalg.solve_triangular(upper, rhs[pivot], trans="T", check_finite=False)
-            out = np.empty_like(half)
-            out[pivot] = linalg.solve_triangular(upper, half, check_finite=False)
-            return out
-
-        return solve
+@numba.njit(cache=True, nogil=True)
+def _curve_product(theta, direction, length, scale, log_scale):  # type: ignore[no-untyped-def]
+    """Return the sum of A sinh(theta + length direction) direction."""
+    total = 0.0
+    for j in range(theta.shape[0]):
+        angle = theta[j] + length * direction[j]
+        total += _curve_point(angle, scale[j], log_scale[j])[0] * direction[j]
+    return total
 
 
 class _Problem:
     """The dual on fixed data; evaluates points of the curve beta = A sinh(theta)."""
 
-    def __init__(self, X: Array, y: Array, log_alpha: Array, shift: Array) -> None:
+    def __init__(self, X: Matrix, y: Array, size: Array, log_alpha: Array, shift: Array) -> None:
         self.X, self.y, self.shift = X, y, shift
+        self.size = size
         self.log_scale = 2.0 * log_alpha - math.log(2.0)
         self.scale = 0.5 * np.exp(2.0 * log_alpha)
         self.zero = np.zeros(X.shape[1])
 
-    def point(self, theta: Array, theta_low: Array | None = None) -> tuple[Array, Array]:
+    def point(self, theta: Array) -> tuple[Array, Array]:
         beta, slope = np.empty_like(theta), np.empty_like(theta)
-        low = self.zero if theta_low is None else theta_low
-        entropy_curve(theta, low, self.scale, self.log_scale, beta, slope)
+        entropy_curve(theta, self.zero, self.scale, self.log_scale, beta, slope)
         return beta, slope
+
+    def angle(self, mu: Array, low: Array, roughly: bool) -> tuple[Array, Array]:
+        """Return X^T (mu + low) + shift as an unevaluated sum, or roughly."""
+        if roughly:
+            return transposed_product(self.X, mu) + self.shift, self.zero
+        theta, theta_low, _ = dual_image(self.X, mu, low, self.shift)
+        return theta, theta_low
 
     def longest_step(self, theta: Array, direction: Array) -> float:
         """Largest t for which no coordinate of theta + t direction overflows."""
@@ -149,10 +129,11 @@ class _Problem:
 
     def step_length(self, theta: Array, direction: Array, slope_at_zero: float) -> float:
         """Zero of t -> d/dt F(theta + t direction), to a few per cent (regula falsi, Illinois)."""
-        pull = slope_at_zero - float(self.point(theta)[0] @ direction)
+        curve = (self.scale, self.log_scale)
+        pull = slope_at_zero - _curve_product(theta, direction, 0.0, *curve)
 
         def derivative(t: float) -> float:
-            value = float(self.point(theta + t * direction)[0] @ direction) + pull
+            value = _curve_product(theta, direction, t, *curve) + pull
             return math.asinh(value / abs(slope_at_zero))
 
         longest = self.longest_step(theta, direction)
@@ -178,22 +159,23 @@ class _Problem:
 
 
 def solve_dual(
-    X: Array, y: Array, log_alpha: Array, shift: Array, *, max_steps: int = 1000
+    X: Matrix, y: Array, log_alpha: Array, shift: Array, *, max_steps: int = 1000
 ) -> DualSolution:
     """Minimise the dual for linearly independent rows X (n, d), y (n,), log_alpha, shift (d,).
 
     Small alpha is approached by max(alpha, e^level), the level falling in steps that double and are
     cut where Newton does not follow.
     """
-    level = math.log(_PLAIN_BELOW) + 0.5 * math.log(_magnitude(X, y))
+    size = row_largest(X)
+    level = math.log(_PLAIN_BELOW) + 0.5 * math.log(float(np.max(np.abs(y) / size)) or 1.0)
     bottom = float(np.min(log_alpha))
     level = max(level, bottom)
-    problem = _Problem(X, y, np.maximum(log_alpha, level), shift)
+    problem = _Problem(X, y, size, np.maximum(log_alpha, level), shift)
     found = _solve(problem, None, max_steps)
     iterations, growth = found.iterations, _FIRST_DESCENT
     while found.converged and level > bottom and iterations < max_steps and growth > _LEAST_DESCENT:
         lower = max(level - growth, bottom)
-        deeper = _Problem(X, y, np.maximum(log_alpha, lower), shift)
+        deeper = _Problem(X, y, size, np.maximum(log_alpha, lower), shift)
         start = _continue(problem, found.mu, problem.log_scale - deeper.log_scale)
         trial = _solve(deeper, start, min(_STAGE_STEPS, max_steps - iterations))
         iterations += trial.iterations + 1
@@ -206,19 +188,15 @@ def solve_dual(
 
 def _continue(problem: _Problem, mu: Array, fall: Array) -> Array:
     """Start for scale A e^-fall: theta grows with log(1/A), large coordinates by fall exactly."""
-    theta = problem.X.T @ mu + problem.shift
+    theta = transposed_product(problem.X, mu) + problem.shift
     slope = problem.point(theta)[1]
     factor = float(np.max(fall)) / max(float(np.max(np.abs(theta))), 1.0)
     target = fall * np.tanh(theta) - factor * (theta - problem.shift)
     root = np.sqrt(slope / np.max(slope))
-    correction = linalg.lstsq((problem.X * root).T, root * target, cond=_RESOLVED)[0]
+    # Least squares on the triangular factor: that of the data would need copies of them.
+    upper = triangle(problem.X, root, root * target)
+    correction = linalg.lstsq(upper[:-1, :-1], upper[:-1, -1], cond=_RESOLVED)[0]
     return mu * (1.0 + factor) + correction
-
-
-def _magnitude(X: Array, y: Array) -> float:
-    """Order of magnitude of the interpolators' largest coordinate (positive)."""
-    size = float(np.max(np.abs(y) / np.max(np.abs(X), axis=1)))
-    return size if size > 0.0 else 1.0
 
 
 def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSolution:
@@ -231,51 +209,76 @@ def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSoluti
         return DualSolution(problem.point(problem.shift)[0], nothing, nothing, max_steps, False)
 
 
+@numba.njit(cache=True, nogil=True)
+def _propose(beta, slope, move, factor, corrected):  # type: ignore[no-untyped-def]
+    """Write beta + factor slope move; return the largest |move|, |change| and |beta|."""
+    span, change, size, finite = 0.0, 0.0, 0.0, True
+    for j in range(beta.shape[0]):
+        corrected[j] = beta[j] + slope[j] * factor * move[j]
+        finite = finite and math.isfinite(move[j])
+        span = max(span, abs(move[j]))
+        change = max(change, abs(corrected[j] - beta[j]))
+        size = max(size, abs(beta[j]))
+    return (span if finite else math.inf), change, size
+
+
 def _iterate(problem: _Problem, start: Array | None, max_steps: int) -> DualSolution:
     X, y, shift = problem.X, problem.y, problem.shift
-    mu = np.zeros(X.shape[0]) if start is None else start.copy()
-    low = np.zeros_like(mu)
-    best, best_change, stalled, quiet = np.empty(0), math.inf, 0, 0
-    size = np.max(np.abs(X), axis=1)
+    n, d = X.shape
+    mu = np.zeros(n) if start is None else start.copy()
+    low = np.zeros(n)
+    best, best_change, stalled, quiet, rests = np.empty(0), math.inf, 0, 0, 0
+    size, matrix = problem.size, NormalMatrix(X, problem.size)
+    still_below = 2.0**-50 * (1.0 + float(np.max(np.abs(shift))))
+    far, reduction = start is None, _REDUCTIONS[0]
     for iteration in range(1, max_steps + 1):
-        theta, theta_low, _ = dual_image(X, mu, low, shift)
-        beta, slope = problem.point(theta, theta_low)
-        matrix = WeightedNormalMatrix(X, slope)
-        residual = -residual_pair(X, beta, y)[0]
+        theta, theta_low = problem.angle(mu, low, far)
+        beta, slope, corrected = np.empty(d), np.empty(d), np.empty(d)
+        reach, beta_sum, unit, slope_sum = entropy_curve(
+            theta, theta_low, problem.scale, problem.log_scale, beta, slope
+        )
+        residual = y - product(X, beta) if far else -residual_pair(X, beta, y)[0]
         # Coordinates of minute slope cannot be resolved once the residual is mere rounding.
-        noise = UNIT * (4.0 + float(np.max(np.abs(theta)))) * size * float(np.sum(np.abs(beta)))
-        quiet = quiet + 1 if np.all(np.abs(residual) <= noise) else 0
+        noise = UNIT * (4.0 + reach) * beta_sum * size
+        quiet = quiet + 1 if not far and np.all(np.abs(residual) <= noise) else 0
         if quiet > _QUIET_STEPS:
             return DualSolution(beta, mu, low, iteration, True)
-        step = matrix.solve(residual)
-        move = X.T @ step
-        if not np.all(np.isfinite(move)):
+        # In units of 1/unit: K of tiny slopes need not be representable.
+        step, move = matrix.solve(theta, slope / unit, residual, reduction)
+        span, change, beta_most = _propose(beta, slope, move, 1.0 / unit, corrected)
+        if not math.isfinite(span):
             raise linalg.LinAlgError("the step is not finite")
-        span = float(np.max(np.abs(move)))
-        corrected = beta + slope / matrix.unit * move
-        change = float(np.max(np.abs(corrected - beta))) / max(float(np.max(np.abs(beta))), _TINY)
-        still = span <= 2.0**-50 * matrix.unit * (1.0 + float(np.max(np.abs(shift))))
-        if change < 1e-10 or still:
+        change /= max(beta_most, _TINY)
+        # Twice, because an inexact step may leave more of beta to be corrected than theta shows.
+        rests = rests + 1 if span <= still_below * unit else 0
+        still = rests > 1 or (rests == 1 and change < 1e-10)
+        reduction = _REDUCTIONS[span < 0.1 * unit]
+        # Plain products serve while their rounding is far below the step.
+        far = far and span > _FAR * unit and UNIT * float(size @ np.abs(mu)) < 1e-10
+        far = far and bool(np.any(np.abs(residual) > 1e8 * noise))
+        if not far and (change < 1e-10 or still):
             stalled = stalled + 1 if change > 0.25 * best_change else 0
             if change < best_change:
                 best, best_change = corrected, change
             if stalled == 3 or change <= 2.0**-53 or still:
-                beta = min((best, corrected, beta), key=lambda b: _misfit(X, b, y))
-                resolved = _FITTED * np.sum(np.abs(beta)) + 2.0**-40 * np.sum(slope)
-                fits = _misfit(X, beta, y) <= float(np.max(size) * resolved)
+                misfit = float(np.max(np.abs(residual)))
+                for other in (corrected,) if best is corrected else (corrected, best):
+                    smaller = float(np.max(np.abs(residual_pair(X, other, y)[0])))
+                    beta, misfit = (other, smaller) if smaller <= misfit else (beta, misfit)
+                resolved = _FITTED * np.sum(np.abs(beta)) + 2.0**-40 * slope_sum
+                fits = misfit <= float(np.max(size) * resolved)
                 return DualSolution(beta, mu, low, iteration, fits)
-        if span > matrix.unit:
+        if span > unit:
             # In units of the largest change of theta: here only the direction matters.
             step, move = step / span, move / span
-            step *= problem.step_length(theta, move, -float(residual @ step))
+            gain = float(residual @ step)
+            if gain == 0.0:
+                raise linalg.LinAlgError("the residual is too small for a direction")
+            step *= problem.step_length(theta, move, -gain)
         else:
-            step /= matrix.unit
+            step /= unit
         mu, low = _add(mu, low, step)
     return DualSolution(corrected, mu, low, max_steps, False)
-
-
-def _misfit(X: Array, beta: Array, y: Array) -> float:
-    return float(np.max(np.abs(residual_pair(X, beta, y)[0])))
 
 
 def _add(high: Array, low: Array, step: Array) -> tuple[Array, Array]:

@@ -8,14 +8,16 @@ from functools import cache
 
 import numpy as np
 
+from ..design import compiled, weighted_gram
 from . import radau_steps as steps
 from .field import FlowField
 from .newton import Array
+from .stiff import metric, stiff_modes
 from .tableau import radau_tableau
 
 _LANES = 8
 _BUDGET = 16
-_LINEAR_BELOW = 1e-7
+_LINEAR_BELOW = 1e-5
 _STATUS = {
     steps.STOPPED: "stops",
     steps.LINEAR: "finished",
@@ -73,7 +75,7 @@ class Integrator:
         self.field, self.tol, self.max_steps = field, tol, max_steps
         self.method = method_tables()
         self._flow = steps.Flow(
-            X=field.X,
+            X=compiled(field.X),
             y=np.repeat(field.y, _LANES),
             m=field.m,
             rho=field.rho,
@@ -86,6 +88,7 @@ class Integrator:
         self._carried = steps.Carried(
             nu=np.zeros(n),
             delta=np.zeros(d),
+            s=np.zeros(d),
             z_nu=np.zeros(_LANES * n),
             z_delta=np.zeros(_LANES * d),
             back=np.zeros((n, n)),
@@ -132,16 +135,28 @@ class Integrator:
     def _run(
         self, stop: float, budget: int, to_limit: bool, progress: Callable[[float], None] | None
     ) -> str:
-        done = 0
-        while done < self.max_steps:
-            share = min(budget, self.max_steps - done)
+        control = self._carried.control
+        end = control[steps.STEPS] + self.max_steps
+        while control[steps.STEPS] < end:
+            share = min(budget, int(end - control[steps.STEPS]))
             answer = steps.advance(
                 self._flow, self.method, self._carried, self._space, self.tol, stop, share, to_limit
             )
+            if answer == steps.FACTORIZE:
+                self._factorize()
+                continue
             if answer != steps.RUNNING:
                 return _STATUS[answer]
-            done += share
             if progress is not None:
-                size = self._carried.sizes[int(self._carried.control[steps.CHECKED]) - 1]
+                size = self._carried.sizes[int(control[steps.STEPS]) - 1]
                 progress(min(1.0, max(0.0, -math.log10(max(size, 1e-300)) / 9.0)))
         return "max_steps"
+
+    def _factorize(self) -> None:
+        """Factorise the stiff part of the Jacobian at the present state."""
+        field, carried = self.field, self._carried
+        P = weighted_gram(field.X, carried.s)
+        M = metric(P, field.m, field.rho)
+        carried.back[:], carried.forward[:], values = stiff_modes(M, P, field.m == 1)
+        carried.rates[:] = np.maximum(values, 0.0) / len(values)
+        carried.control[steps.AGE] = 0.0

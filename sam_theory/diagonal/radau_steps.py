@@ -14,17 +14,17 @@ import numba
 import numpy as np
 
 from .lanes import clear
-from .simd import absolute, load, maximum, splat, store, zero
+from .simd import absolute, beyond, load, maximum, pointer, splat, splat_at, store, zero
 from .stages import stage_rates
-from .stiff import metric, mixed, newton_change, stiff_modes, weighted_products
+from .stiff import combination, mixed, newton_change
 
 # Slots of the control array.
-TIME, SIZE, PREVIOUS, INTEGRAL, AGE, USUAL, CHECKED = range(7)
+TIME, SIZE, PREVIOUS, INTEGRAL, AGE, USUAL, STEPS = range(7)
 CONTROLS = 7
 # Answers of ``advance``.
-RUNNING, STOPPED, LINEAR, STALLED, COLLAPSED = range(5)
+RUNNING, STOPPED, LINEAR, STALLED, COLLAPSED, FACTORIZE = range(6)
 NEWTON_STEPS = 15
-PATIENCE = 3
+PATIENCE = 5
 STALLED_STEPS = 60
 
 # The flow (y repeated in lanes); the method (nodes, A by columns, eigenvalues, transformations,
@@ -34,7 +34,7 @@ Method = namedtuple(
     "Method",
     "nodes columns real imaginary into_real into_imaginary from_real from_imaginary error last",
 )
-Carried = namedtuple("Carried", "nu delta z_nu z_delta back forward rates sizes control")
+Carried = namedtuple("Carried", "nu delta s z_nu z_delta back forward rates sizes control")
 Space = namedtuple(
     "Space",
     "nu delta z_nu z_delta theta before beta s r d_nu d_delta loss defect change half columns "
@@ -43,27 +43,41 @@ Space = namedtuple(
 
 
 @numba.njit(forceinline=True)
-def largest(a, items, stages):
-    """Largest size in the first lanes; nan counts as infinite."""
+def copy_lanes(source, target):
+    """Write source over target."""
+    for k in range(source.shape[0] // 8):
+        store(target, k, load(source, k))
+
+
+@numba.njit(cache=True, nogil=True)
+def top_size(a):
+    """Return max |a|."""
     top = 0.0
-    for j in range(items):
-        for k in range(stages):
-            value = abs(a[8 * j + k])
-            if not value <= top:
-                top = value if value == value else np.inf
+    for value in a:
+        top = max(top, abs(value))
     return top
 
 
 @numba.njit(forceinline=True)
-def spread(base, increments, target):
-    """Target = base + increments, lane by lane."""
-    for i in range(base.shape[0]):
-        store(target, i, splat(base[i]) + load(increments, i))
+def largest(a, stages):
+    """Largest of the first numbers."""
+    top = 0.0
+    for k in range(stages):
+        top = max(top, a[k])
+    return top
 
 
 @numba.njit(forceinline=True)
-def extrapolate(nodes, ratio, z_nu, z_delta, columns, stages):
+def spread(base, increments, target, items):
+    """Set target = base + increments, lane by lane."""
+    for i in range(items):
+        store(target, i, splat_at(base, i) + load(increments, i))
+
+
+@numba.njit(forceinline=True)
+def extrapolate(nodes, ratio, z_nu, z_delta, columns):
     """Continue the collocation polynomial of the last step, ratio times as long, in place."""
+    stages = nodes.shape[0]
     clear(columns, 0, 8)
     for k in range(stages):
         for lane in range(stages):
@@ -73,32 +87,40 @@ def extrapolate(nodes, ratio, z_nu, z_delta, columns, stages):
                 if other != k:
                     value *= (at - nodes[other]) / (nodes[k] - nodes[other])
             columns[8 * k + lane] = value - (1.0 if k == stages - 1 else 0.0)
+    by, nu, delta = pointer(columns), pointer(z_nu), pointer(z_delta)
     for i in range(z_nu.shape[0] // 8):
-        store(z_nu, i, mixed(z_nu, i, columns, stages))
+        store(nu, i, mixed(nu, i, by, stages))
     for i in range(z_delta.shape[0] // 8):
-        store(z_delta, i, mixed(z_delta, i, columns, stages))
+        store(delta, i, mixed(delta, i, by, stages))
 
 
-@numba.njit(forceinline=True)
+@numba.njit(cache=True, nogil=True)
 def evaluate(flow, carried, space):
     """Rates of all stages; returns whether they are finite."""
-    spread(carried.nu, space.z_nu, space.nu)
-    spread(carried.delta, space.z_delta, space.delta)
+    n, d = flow.X.shape
+    spread(pointer(carried.nu), pointer(space.z_nu), pointer(space.nu), n)
+    spread(pointer(carried.delta), pointer(space.z_delta), pointer(space.delta), d)
     stage_rates(
         flow.X, flow.y, flow.m, flow.rho, flow.log_alpha, space.nu, space.delta,
         space.scratch, space.theta, space.beta, space.s, space.r,
         space.d_nu, space.d_delta, space.loss,
     )  # fmt: skip
-    return largest(space.d_nu, flow.X.shape[0], 8) < np.inf
+    rates = pointer(space.d_nu)
+    size = zero()
+    for i in range(n):
+        size = size + absolute(load(rates, i))
+    return not beyond(size, splat(-1.0), splat(1e300))
 
 
 @numba.njit(forceinline=True)
-def delta_scale(flow, delta, z_delta, stages):
+def delta_scale(flow, space, stages):
     """Weigh a change of Delta: 2 rho in the exponent, and relative to its own size."""
-    top = 0.0
-    for j in range(delta.shape[0]):
-        top = max(top, abs(delta[j] + z_delta[8 * j + stages - 1]))
-    return max(2.0 * flow.rho, 1.0 / top if top > 0.0 else 0.0)
+    top, delta = zero(), pointer(space.delta)
+    for j in range(flow.X.shape[1]):
+        top = maximum(top, absolute(load(delta, j)))
+    store(space.half, 0, top)
+    end = space.half[stages - 1]
+    return max(2.0 * flow.rho, 1.0 / end if end > 0.0 else 0.0)
 
 
 @numba.njit(forceinline=True)
@@ -106,36 +128,41 @@ def iterate(flow, method, carried, space, size):
     """One simplified Newton iteration; returns the largest change of a stage of Delta."""
     stages = method.nodes.shape[0]
     n, d = flow.X.shape
+    step, columns = splat(size), pointer(method.columns)
+    d_nu, z_nu = pointer(space.d_nu), pointer(space.z_nu)
+    defect, change = pointer(space.defect), pointer(space.change)
     for i in range(n):
-        rate = splat(size) * mixed(space.d_nu, i, method.columns, stages)
-        store(space.defect, i, rate - load(space.z_nu, i))
+        store(defect, i, step * mixed(d_nu, i, columns, stages) - load(z_nu, i))
     newton_change(
         carried.back, carried.forward, carried.rates, size, method,
-        space.defect, space.half, space.change,
+        defect, pointer(space.half), change,
     )  # fmt: skip
     for i in range(n):
-        store(space.z_nu, i, load(space.z_nu, i) + load(space.change, i))
+        store(z_nu, i, load(z_nu, i) + load(change, i))
     moved = zero()
+    d_delta, z_delta = pointer(space.d_delta), pointer(space.z_delta)
+    theta, before = pointer(space.theta), pointer(space.before)
     for j in range(d):
-        new = splat(size) * mixed(space.d_delta, j, method.columns, stages)
-        moved = maximum(moved, absolute(new - load(space.z_delta, j)))
-        store(space.z_delta, j, new)
-        store(space.before, j, load(space.theta, j))
-    store(space.defect, 0, moved)
-    return largest(space.defect, 1, stages)
+        new = step * mixed(d_delta, j, columns, stages)
+        moved = maximum(moved, absolute(new - load(z_delta, j)))
+        store(z_delta, j, new)
+        store(before, j, load(theta, j))
+    store(defect, 0, moved)
+    return largest(space.defect, stages)
 
 
 @numba.njit(forceinline=True)
 def theta_sizes(space, d, stages):
     """Largest change of theta since the last evaluation, and largest theta."""
     moved, top = zero(), zero()
+    theta, before = pointer(space.theta), pointer(space.before)
     for j in range(d):
-        now = load(space.theta, j)
-        moved = maximum(moved, absolute(now - load(space.before, j)))
+        now = load(theta, j)
+        moved = maximum(moved, absolute(now - load(before, j)))
         top = maximum(top, absolute(now))
     store(space.defect, 0, moved)
     store(space.half, 0, top)
-    return largest(space.defect, 1, stages), largest(space.half, 1, stages)
+    return largest(space.defect, stages), largest(space.half, stages)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -143,8 +170,8 @@ def solve_stages(flow, method, carried, space, size, tol):
     """Newton iterations; returns their number, or -1 where they fail."""
     stages = method.nodes.shape[0]
     if not evaluate(flow, carried, space):
-        space.z_nu[:] = 0.0
-        space.z_delta[:] = 0.0
+        clear(space.z_nu, 0, carried.nu.shape[0])
+        clear(space.z_delta, 0, carried.delta.shape[0])
         evaluate(flow, carried, space)
     last = np.inf
     for count in range(1, NEWTON_STEPS + 1):
@@ -152,7 +179,7 @@ def solve_stages(flow, method, carried, space, size, tol):
         if not evaluate(flow, carried, space):
             return -1
         moved, top = theta_sizes(space, flow.X.shape[1], stages)
-        scale = delta_scale(flow, carried.delta, space.z_delta, stages)
+        scale = delta_scale(flow, space, stages)
         moved = max(moved, moved_delta * scale)
         # Below this, changes of the stages are rounding of theta and of the exponent.
         floor = max(0.02 * tol, 1e-15 * max(top, 1.0))
@@ -178,10 +205,11 @@ def estimated_error(flow, method, carried, space, size):
         for k in range(stages + 1):
             total += method.error[k] * space.d_nu[8 * i + k]
         raw[i] = size * total
-    modes = np.dot(carried.forward, raw) / (1.0 + size * method.real[0] * carried.rates)
-    theta = np.dot(np.dot(carried.back, modes), flow.X)
-    error = 2.0 * np.max(np.abs(theta))
-    scale = delta_scale(flow, carried.delta, space.z_delta, stages)
+    modes = np.dot(carried.forward, raw)
+    for i in range(n):
+        modes[i] /= 1.0 + size * method.real[0] * carried.rates[i]
+    error = 2.0 * top_size(combination(flow.X, np.dot(carried.back, modes)))
+    scale = delta_scale(flow, space, stages)
     for j in range(d):
         total = 0.0
         for k in range(stages + 1):
@@ -191,23 +219,12 @@ def estimated_error(flow, method, carried, space, size):
 
 
 @numba.njit(cache=True, nogil=True)
-def renew(flow, carried, s):
-    """Factorise J at a state."""
-    P = weighted_products(flow.X, s)
-    back, forward, values = stiff_modes(metric(P, flow.m, flow.rho), P, flow.m == 1)
-    carried.back[:], carried.forward[:] = back, forward
-    carried.rates[:] = np.maximum(values, 0.0) / P.shape[0]
-    carried.control[AGE] = 0.0
-
-
-@numba.njit(cache=True, nogil=True)
 def end_in_sight(flow, carried, r, rate):
     """Answer whether to stop following the flow at this state, and why."""
     n = r.shape[0]
     size = np.sqrt(np.dot(r, r)) / flow.start
-    count = int(carried.control[CHECKED])
+    count = int(carried.control[STEPS])
     carried.sizes[count] = size
-    carried.control[CHECKED] = count + 1
     if not flow.solvable and count >= STALLED_STEPS:
         if size > 0.9 * carried.sizes[count + 1 - STALLED_STEPS // 2]:
             return STALLED
@@ -216,41 +233,81 @@ def end_in_sight(flow, carried, r, rate):
     if size > 1e-2 or carried.control[AGE] < 0.0:
         return RUNNING
     modes = np.dot(carried.forward, rate)
-    modes[: n - flow.rank] = 0.0
-    modes[n - flow.rank :] /= np.maximum(carried.rates[n - flow.rank :], 1e-300)
-    move = 2.0 * np.max(np.abs(np.dot(np.dot(carried.back, modes), flow.X)))
+    for i in range(n):
+        modes[i] = modes[i] / max(carried.rates[i], 1e-300) if i >= n - flow.rank else 0.0
+    move = 2.0 * top_size(combination(flow.X, np.dot(carried.back, modes)))
     return LINEAR if move <= flow.linear_below else RUNNING
+
+
+@numba.njit(forceinline=True)
+def copy_lane(a, lane, out):
+    """Write one lane of a to out."""
+    for i in range(out.shape[0]):
+        out[i] = a[8 * i + lane]
 
 
 @numba.njit(cache=True, nogil=True)
 def lane_of(a, lane):
     """Copy of one lane."""
-    return a[lane::8].copy()
+    out = np.empty(a.shape[0] // 8)
+    copy_lane(a, lane, out)
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
 def first_size(flow, d_nu, d_delta):
     """First step: a tenth of the time in which theta moves by one, or Delta by itself."""
-    pace = 2.0 * np.max(np.abs(np.dot(d_nu, flow.X)))
-    if np.max(np.abs(d_delta)) > 0.0:
+    pace = 2.0 * top_size(combination(flow.X, d_nu))
+    if top_size(d_delta) > 0.0:
         pace = max(pace, 1.0)
     return 0.1 / pace if pace > 0.0 else 1.0
+
+
+@numba.njit(forceinline=True)
+def guess_stages(method, carried, space, size):
+    """Set the stages to the continuation of the last step, or to zero without one."""
+    previous = carried.control[PREVIOUS]
+    if previous == 0.0:
+        clear(space.z_nu, 0, carried.nu.shape[0])
+        clear(space.z_delta, 0, carried.delta.shape[0])
+        return
+    copy_lanes(carried.z_nu, space.z_nu)
+    copy_lanes(carried.z_delta, space.z_delta)
+    nodes = method.nodes
+    extrapolate(nodes, size / previous, space.z_nu, space.z_delta, space.columns)
+
+
+@numba.njit(forceinline=True)
+def accept(method, carried, space, size):
+    """Move to the end of a step and keep its stages."""
+    stages = method.nodes.shape[0]
+    for k in range(stages):
+        carried.control[INTEGRAL] += size * method.last[k] * space.loss[k]
+    copy_lanes(space.z_nu, carried.z_nu)
+    copy_lanes(space.z_delta, carried.z_delta)
+    for i in range(carried.nu.shape[0]):
+        carried.nu[i] += space.z_nu[8 * i + stages - 1]
+    for j in range(carried.delta.shape[0]):
+        carried.delta[j] += space.z_delta[8 * j + stages - 1]
+    carried.control[PREVIOUS] = size
 
 
 @numba.njit(cache=True, nogil=True)
 def advance(flow, method, carried, space, tol, stop, budget, to_limit):
     """Take up to ``budget`` steps, not beyond the time ``stop``; returns one of the answers above.
 
-    ``carried.control[AGE]`` counts the steps since J was factorised, negative for never.
+    FACTORIZE asks for a factorisation of J at the present state, where s is ``carried.s``;
+    ``carried.control[AGE]`` counts the steps since, negative for never.
     """
     control = carried.control
     stages = method.nodes.shape[0]
     target = 0.1 * tol ** ((stages + 1) / (2 * stages))
-    space.z_nu[:] = 0.0
-    space.z_delta[:] = 0.0
+    clear(space.z_nu, 0, carried.nu.shape[0])
+    clear(space.z_delta, 0, carried.delta.shape[0])
     if not evaluate(flow, carried, space):
         return COLLAPSED
-    s, r, rate = lane_of(space.s, 0), lane_of(space.r, 0), lane_of(space.d_nu, 0)
+    copy_lane(space.s, 0, carried.s)
+    r, rate = lane_of(space.r, 0), lane_of(space.d_nu, 0)
     if control[SIZE] == 0.0:
         control[SIZE] = first_size(flow, rate, lane_of(space.d_delta, 0))
     for _ in range(budget):
@@ -259,43 +316,28 @@ def advance(flow, method, carried, space, tol, stop, budget, to_limit):
             if answer != RUNNING:
                 return answer
         if control[AGE] < 0.0:
-            renew(flow, carried, s)
+            return FACTORIZE
         rejected = False
         while True:
             size = min(control[SIZE], stop - control[TIME])
             if not 1e-14 * max(control[TIME], 1e-280) < size < np.inf:
                 return COLLAPSED
-            if control[PREVIOUS] > 0.0:
-                space.z_nu[:] = carried.z_nu
-                space.z_delta[:] = carried.z_delta
-                extrapolate(
-                    method.nodes, size / control[PREVIOUS], space.z_nu, space.z_delta,
-                    space.columns, stages,
-                )  # fmt: skip
-            else:
-                space.z_nu[:] = 0.0
-                space.z_delta[:] = 0.0
+            guess_stages(method, carried, space, size)
             count = solve_stages(flow, method, carried, space, size, tol)
             if count < 0:
                 if control[AGE] > 0.0:
-                    renew(flow, carried, s)
-                else:
-                    control[SIZE], control[PREVIOUS], rejected = 0.3 * size, 0.0, True
+                    return FACTORIZE
+                control[SIZE], control[PREVIOUS], rejected = 0.3 * size, 0.0, True
                 continue
             error = estimated_error(flow, method, carried, space, size)
             factor = 0.9 * (target / max(error, 1e-300)) ** (1.0 / (stages + 1))
             if error <= target:
                 break
             control[SIZE], rejected = size * min(max(factor, 0.1), 0.9), True
-        for k in range(stages):
-            control[INTEGRAL] += size * method.last[k] * space.loss[k]
-        carried.z_nu[:] = space.z_nu
-        carried.z_delta[:] = space.z_delta
-        carried.nu[:] += lane_of(space.z_nu, stages - 1)
-        carried.delta[:] += lane_of(space.z_delta, stages - 1)
-        s, r = lane_of(space.s, stages - 1), lane_of(space.r, stages - 1)
-        rate = lane_of(space.d_nu, stages - 1)
-        control[PREVIOUS] = size
+        accept(method, carried, space, size)
+        control[STEPS] += 1.0
+        copy_lane(space.s, stages - 1, carried.s)
+        r, rate = lane_of(space.r, stages - 1), lane_of(space.d_nu, stages - 1)
         if control[AGE] == 0.0:
             control[USUAL] = count
         control[AGE] = -1.0 if count >= control[USUAL] + PATIENCE else control[AGE] + 1.0

@@ -12,16 +12,19 @@ from typing import cast
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import lapack
 
-from .newton import Array
+from .._threads import single_threaded
+from ..design import Array, Matrix, scaled_gram, transposed
 
 
-def hessian_spectrum(X: Array, beta: Array, log_alpha_effective: Array) -> Array:
+@single_threaded
+def hessian_spectrum(X: Matrix, beta: Array, log_alpha_effective: Array) -> Array:
     """Return the min(n, d) largest eigenvalues of the loss Hessian, descending.
 
     Parameters
     ----------
-    X : ndarray, shape (n, d)
+    X : array or sparse array, shape (n, d)
         Design matrix.
     beta : ndarray, shape (d,)
         An interpolator or least-squares solution.
@@ -33,21 +36,19 @@ def hessian_spectrum(X: Array, beta: Array, log_alpha_effective: Array) -> Array
     ndarray, shape (min(n, d),)
         Units of the loss per squared weight; the other 2d - min(n, d) eigenvalues are zero.
     """
-    n, d = X.shape
-    # Balanced for n > d as well: both Gram matrices have the same nonzero spectrum.
-    weighted = X * np.sqrt(_weights(beta, log_alpha_effective) / n)
-    gram = weighted @ weighted.T if n <= d else weighted.T @ weighted
-    return cast(Array, linalg.eigvalsh(gram)[::-1])
+    return cast(Array, linalg.eigvalsh(_gram(X, beta, log_alpha_effective))[::-1])
 
 
-def largest_and_trace(X: Array, beta: Array, log_alpha_effective: Array) -> tuple[float, float]:
+@single_threaded
+def largest_and_trace(X: Matrix, beta: Array, log_alpha_effective: Array) -> tuple[float, float]:
     """Return the largest eigenvalue and the trace of the loss Hessian at beta (arguments as above).
 
     The trace is (1/n) sum_j ||X_j||^2 sqrt(4 beta_j^2 + alpha_eff,j^4).
     """
-    weights = _weights(beta, log_alpha_effective)
-    trace = float(np.einsum("ij,ij,j->", X, X, weights)) / X.shape[0]
-    return float(hessian_spectrum(X, beta, log_alpha_effective)[0]), trace
+    gram = _gram(X, beta, log_alpha_effective)
+    trace = float(np.trace(gram))
+    eigenvalues, *_ = lapack.dsyevd(gram.T, compute_v=0, overwrite_a=1)
+    return float(eigenvalues[-1]), trace
 
 
 def stability_edge(step_size: float, rho: float = 0.0) -> float:
@@ -61,5 +62,9 @@ def stability_edge(step_size: float, rho: float = 0.0) -> float:
     return 4.0 / (step_size * (1.0 + math.sqrt(1.0 + 8.0 * rho / step_size)))
 
 
-def _weights(beta: Array, log_alpha_effective: Array) -> Array:
-    return np.hypot(2.0 * beta, np.exp(2.0 * log_alpha_effective))
+def _gram(X: Matrix, beta: Array, log_alpha_effective: Array) -> Array:
+    """Gram matrix of the smaller size, (1/n) X W X^T or (1/n) W^1/2 X^T X W^1/2."""
+    n, d = X.shape
+    root = np.sqrt(np.hypot(2.0 * beta, np.exp(2.0 * log_alpha_effective)) / n)
+    # Balanced for n > d as well: both Gram matrices have the same nonzero spectrum.
+    return scaled_gram(X, root) if n <= d else scaled_gram(transposed(X), np.ones(n), root)

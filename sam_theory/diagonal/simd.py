@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
-from numba.core import cgutils, types
+from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 WIDTH = 8
@@ -42,7 +42,7 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, ir.ArrayType(_LANES, fe_type.rows))
 
 
-_ONE, _FOUR, _EIGHT = Lanes(1), Lanes(4), Lanes(8)
+_ONE = Lanes(1)
 
 
 def _rows(builder: Any, kind: Lanes, value: Any, rows: int) -> list[Any]:
@@ -72,9 +72,16 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(function, [a, b, c])
 
 
+def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """Address of the first number of an array, or of what a pointer points to."""
+    if isinstance(kind, types.CPointer):
+        return value
+    return context.make_array(kind)(context, builder, value).data
+
+
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, item: Any) -> Any:
     """Address of item ``item`` of a flat array of lanes."""
-    data = context.make_array(array_type)(context, builder, array).data
+    data = _data(context, builder, array_type, array)
     offset = builder.mul(item, ir.Constant(item.type, WIDTH))
     return builder.bitcast(builder.gep(data, [offset]), _LANES.as_pointer())
 
@@ -105,7 +112,7 @@ def _constructor(kind: Lanes) -> Callable[..., Any]:
     return zeros
 
 
-zero, zero4, zero8 = _constructor(_ONE), _constructor(_FOUR), _constructor(_EIGHT)
+zero, zero4, zero8 = (_constructor(Lanes(rows)) for rows in (1, 4, 8))
 
 
 @intrinsic
@@ -116,6 +123,30 @@ def splat(_typing: Any, _number: Any) -> Any:
         return _pack(builder, [_splat(builder, args[0])])
 
     return _ONE(types.float64), generate
+
+
+@intrinsic
+def pointer(_typing: Any, array: Any) -> Any:
+    """Address of a flat array, for the functions below: free of reference counts.
+
+    The array must outlive its last use, as an argument of the compiled function does.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _data(context, builder, sig.args[0], args[0])
+
+    return types.CPointer(types.float64)(array), generate
+
+
+@intrinsic
+def splat_at(_typing: Any, array: Any, _index: Any) -> Any:
+    """Lanes(1) with one number of a flat array, index >= 0, in every lane."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = _data(context, builder, sig.args[0], args[0])
+        return _pack(builder, [_splat(builder, builder.load(builder.gep(data, [args[1]])))])
+
+    return _ONE(array, types.intp), generate
 
 
 @intrinsic
@@ -202,6 +233,28 @@ def total(_typing: Any, rows: Any) -> Any:
         return _pack(builder, [value])
 
     return _ONE(rows), generate
+
+
+@intrinsic
+def lane_sum(_typing: Any, value: Any) -> Any:
+    """Sum of all numbers, pairwise."""
+
+    def generate(_context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows = _rows(builder, sig.args[0], args[0], sig.args[0].rows)
+        vector = rows[0]
+        for row in rows[1:]:
+            vector = builder.fadd(vector, row)
+        width = WIDTH
+        while width > 1:
+            width //= 2
+            index = ir.VectorType(_INDEX, width)
+            undefined = ir.Constant(vector.type, ir.Undefined)
+            low = builder.shuffle_vector(vector, undefined, ir.Constant(index, list(range(width))))
+            high = ir.Constant(index, list(range(width, 2 * width)))
+            vector = builder.fadd(low, builder.shuffle_vector(vector, undefined, high))
+        return builder.extract_element(vector, ir.Constant(_INDEX, 0))
+
+    return types.float64(value), generate
 
 
 @intrinsic

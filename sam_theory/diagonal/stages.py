@@ -13,11 +13,11 @@ import math
 import numba
 
 from .lanes import (
-    PANEL,
     block_gradient,
     clear,
     fill_powers,
 )
+from .row_passes import by_kind
 from .simd import (
     absolute,
     copysign,
@@ -25,13 +25,14 @@ from .simd import (
     exponential_minus_one,
     load,
     load_rows,
+    pointer,
     rank_one,
     splat,
+    splat_at,
     store,
     weighted_sum,
     zero,
     zero4,
-    zero8,
 )
 
 
@@ -44,27 +45,77 @@ def _transposed_rows(rows, X, i, nu, theta):
 
 
 @numba.njit(forceinline=True)
-def dual_image(X, nu, theta):
-    """Theta = 2 X^T nu."""
+def _dense_image(X, nu, theta):
+    """Set theta = 2 X^T nu."""
     n, d = X.shape
     clear(theta, 0, d)
-    full = n - n % PANEL
-    for i in range(0, full, PANEL):
-        _transposed_rows(zero8(), X, i, nu, theta)
-    if n - full >= 4:
-        _transposed_rows(zero4(), X, full, nu, theta)
-        full += 4
+    full = n - n % 4
+    for i in range(0, full, 4):
+        _transposed_rows(zero4(), X, i, nu, theta)
     for i in range(full, n):
         _transposed_rows(zero(), X, i, nu, theta)
 
 
 @numba.njit(forceinline=True)
-def network(log_alpha, rho, theta, delta, beta, s):
-    """Beta = A sinh(theta) and s = u^2 + v^2 = 2 A cosh(theta)."""
-    for j in range(log_alpha.shape[0]):
+def _sparse_image(X, nu, theta):
+    clear(theta, 0, X.shape[1])
+    for i in range(X.shape[0]):
+        _scatter(X, i, splat(2.0) * load(nu, i), theta)
+
+
+@numba.njit(forceinline=True)
+def _scatter(X, i, weight, target):
+    """Add weight x_i to target."""
+    for e in range(X.indptr[i], X.indptr[i + 1]):
+        j = X.indices[e]
+        store(target, j, load(target, j) + splat(X.data[e]) * weight)
+
+
+@numba.njit(forceinline=True)
+def _sparse_block(X, lo, hi, point, op, y, on, scale, z, g):
+    """Do as lanes.block_gradient does."""
+    clear(g, 0, X.shape[1])
+    squares = zero()
+    for i in range(lo, hi):
+        r = zero() - load(y, on + i)
+        for e in range(X.indptr[i], X.indptr[i + 1]):
+            r = r + splat(X.data[e]) * load(point, op + X.indices[e])
+        store(z, on + i, scale * r)
+        _scatter(X, i, scale * r, g)
+        squares = squares + r * r
+    return squares
+
+
+@numba.njit(forceinline=True)
+def _sparse_examples(X, y, rho, X2, X3, beta, s, r_out, d_nu, d_delta):
+    n, d = X.shape
+    clear(d_delta, 0, d)
+    for i in range(n):
+        r, q, c = zero() - load(y, i), zero(), zero()
+        for e in range(X.indptr[i], X.indptr[i + 1]):
+            x, j = X.data[e], X.indices[e]
+            p = load(beta, j)
+            r = r + splat(x) * p
+            q = q + splat(x * x) * load(s, j)
+            c = c + splat(x * x * x) * p
+        store(r_out, i, r)
+        lift = splat(rho) * r
+        after = splat(1.0 / n) * (r + lift * (q + lift * c))
+        store(d_nu, i, zero() - after)
+        after = r * after
+        for e in range(X.indptr[i], X.indptr[i + 1]):
+            x, j = X.data[e], X.indices[e]
+            store(d_delta, j, load(d_delta, j) + splat(x * x) * after)
+
+
+@numba.njit(forceinline=True)
+def network(log_alpha, d, rho, theta, delta, beta, s):
+    """Set beta = A sinh(theta) and s = u^2 + v^2 = 2 A cosh(theta)."""
+    half, two, rise = splat(math.log(2.0)), splat(2.0), splat(2.0 * rho)
+    for j in range(d):
         t = load(theta, j)
         size = absolute(t)
-        scale = splat(2.0 * log_alpha[j] - math.log(2.0)) - splat(2.0 * rho) * load(delta, j)
+        scale = two * splat_at(log_alpha, j) - half - rise * load(delta, j)
         e = exponential(size + scale)
         fall = exponential_minus_one(splat(-2.0) * size)
         store(s, j, e * (splat(2.0) + fall))
@@ -92,21 +143,21 @@ def _examples(rows, X, X2, X3, i, at, y, beta, s, rho, r_out, d_nu, d_delta):
 
 
 @numba.njit(forceinline=True)
-def _all_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
+def _dense_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
     n = X.shape[0]
     clear(d_delta, 0, X.shape[1])
-    for lo in range(0, n, PANEL):
-        hi = min(lo + PANEL, n)
-        fill_powers(X, lo, hi, X2, X3)
-        if hi - lo == PANEL:
-            _examples(zero8(), X, X2, X3, lo, 0, y, beta, s, rho, r, d_nu, d_delta)
-            continue
-        at = 0
-        if hi - lo >= 4:
-            _examples(zero4(), X, X2, X3, lo, 0, y, beta, s, rho, r, d_nu, d_delta)
-            at = 4
-        for k in range(at, hi - lo):
-            _examples(zero(), X, X2, X3, lo + k, k, y, beta, s, rho, r, d_nu, d_delta)
+    full = n - n % 4
+    for i in range(0, full, 4):
+        fill_powers(X, i, i + 4, X2, X3)
+        _examples(zero4(), X, X2, X3, i, 0, y, beta, s, rho, r, d_nu, d_delta)
+    for i in range(full, n):
+        fill_powers(X, i, i + 1, X2, X3)
+        _examples(zero(), X, X2, X3, i, 0, y, beta, s, rho, r, d_nu, d_delta)
+
+
+_image = by_kind("image", _dense_image, _sparse_image, inline=True)
+_block = by_kind("block", block_gradient, _sparse_block, inline=True)
+_all_examples = by_kind("all_examples", _dense_examples, _sparse_examples, inline=True)
 
 
 @numba.njit(forceinline=True)
@@ -116,11 +167,11 @@ def _all_blocks(X, y, m, rho, beta, s, r, d_nu, d_delta, g, h, moved):
     mean, share, radius = splat(1.0 / m), splat(m / n), splat(rho)
     clear(d_delta, 0, d)
     for lo in range(0, n, m):
-        block_gradient(X, lo, lo + m, beta, 0, y, 0, mean, r, g)
+        _block(X, lo, lo + m, beta, 0, y, 0, mean, r, g)
         for j in range(d):
             lift, p = radius * load(g, j), load(beta, j)
             store(moved, j, p + lift * (lift * p + load(s, j)))
-        block_gradient(X, lo, lo + m, moved, 0, y, 0, mean, d_nu, h)
+        _block(X, lo, lo + m, moved, 0, y, 0, mean, d_nu, h)
         for j in range(d):
             store(d_delta, j, load(d_delta, j) + share * (load(g, j) * load(h, j)))
     for i in range(n):
@@ -137,13 +188,17 @@ def stage_rates(
     ``y`` (n, 8) repeats the labels; ``work`` (3, 8 d) is overwritten.
     """
     n, d = X.shape
-    dual_image(X, nu, theta)
-    network(log_alpha, rho, theta, delta, beta, s)
+    y, nu, delta, r = pointer(y), pointer(nu), pointer(delta), pointer(r)
+    theta, beta, s = pointer(theta), pointer(beta), pointer(s)
+    d_nu, d_delta = pointer(d_nu), pointer(d_delta)
+    _image(X, nu, theta)
+    network(pointer(log_alpha), d, rho, theta, delta, beta, s)
     if m == 1:
         X2, X3 = work[0].reshape(8, d), work[1].reshape(8, d)
         _all_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta)
     else:
-        _all_blocks(X, y, m, rho, beta, s, r, d_nu, d_delta, work[0], work[1], work[2])
+        g, h, moved = pointer(work[0]), pointer(work[1]), pointer(work[2])
+        _all_blocks(X, y, m, rho, beta, s, r, d_nu, d_delta, g, h, moved)
     squares = zero()
     for i in range(n):
         squares = squares + load(r, i) * load(r, i)

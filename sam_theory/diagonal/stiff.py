@@ -14,46 +14,63 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from scipy import linalg
+from scipy.linalg import lapack
 
-from .simd import load, rank_one, splat, store, zero, zero4, zero8
-
-CHUNK = 256
+from .newton import Array
+from .row_passes import by_kind
+from .simd import load, pointer, rank_one, splat, splat_at, store, zero, zero4, zero8
 
 
 @numba.njit(cache=True, nogil=True)
-def weighted_products(X, weight):
-    """X diag(weight) X^T, in chunks of columns that stay in cache."""
-    n, d = X.shape
-    out = np.zeros((n, n))
-    for lo in range(0, d, CHUNK):
-        part = X[:, lo : lo + CHUNK].copy()
-        scaled = part * weight[lo : lo + CHUNK]
-        out += np.dot(scaled, part.T)
+def _dense_combination(X, v):
+    return np.dot(v, X)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sparse_combination(X, v):
+    out = np.zeros(X.shape[1])
+    for i in range(X.shape[0]):
+        for e in range(X.indptr[i], X.indptr[i + 1]):
+            out[X.indices[e]] += v[i] * X.data[e]
     return out
 
 
-@numba.njit(cache=True, nogil=True)
-def metric(P, m, rho):
-    """M (n, n) for P = X diag(s) X^T."""
+combination = by_kind("combination", _dense_combination, _sparse_combination)
+
+
+def metric(P: Array, m: int, rho: float) -> Array:
+    """Return M (n, n) for P = X diag(s) X^T."""
     n = P.shape[0]
     M = np.eye(n)
+    if m == 1:
+        M.flat[:: n + 1] += rho * P.diagonal()
+        return M
     for lo in range(0, n, m):
-        M[lo : lo + m, lo : lo + m] += (rho / m) * P[lo : lo + m, lo : lo + m]
+        own = slice(lo, lo + m)
+        M[own, own] += (rho / m) * P[own, own]
     return M
 
 
-@numba.njit(cache=True, nogil=True)
-def stiff_modes(M, P, diagonal):
-    """Return (L Q, (L Q)^-1, p) of the module docstring."""
-    n = P.shape[0]
+def stiff_modes(M: Array, P: Array, diagonal: bool) -> tuple[Array, Array, Array]:
+    """Return (L Q, (L Q)^-1, p) of the module docstring, p (n,) ascending; LinAlgError if none."""
     if diagonal:
-        root = np.sqrt(np.diag(M))
-        values, Q = np.linalg.eigh(P * root * root.reshape(n, 1))
-        return Q * root.reshape(n, 1), np.ascontiguousarray((Q / root.reshape(n, 1)).T), values
-    L = np.linalg.cholesky(M)
-    values, Q = np.linalg.eigh(np.dot(L.T, np.dot(P, L)))
-    back = np.dot(L, Q)
-    return back, np.ascontiguousarray(np.linalg.solve(L.T, Q).T), values
+        root = np.sqrt(M.diagonal())
+        values, Q = _eigen(P * root * root[:, None])
+        return np.ascontiguousarray(Q * root[:, None]), np.ascontiguousarray(Q.T / root), values
+    L, info = lapack.dpotrf(M, lower=1, clean=1)
+    if info != 0:
+        raise linalg.LinAlgError(f"M is not positive: dpotrf answers {info}")
+    values, Q = _eigen(L.T @ P @ L)
+    inverse = lapack.dtrtrs(L, Q, lower=1, trans=1)[0].T
+    return np.ascontiguousarray(L @ Q), np.ascontiguousarray(inverse), values
+
+
+def _eigen(matrix: Array) -> tuple[Array, Array]:
+    values, Q, info = lapack.dsyevd(matrix)
+    if info != 0:
+        raise linalg.LinAlgError(f"dsyevd did not converge ({info})")
+    return values, Q
 
 
 @numba.njit(forceinline=True)
@@ -67,7 +84,7 @@ def apply_rows(rows, matrix, i, source, target):
 
 @numba.njit(forceinline=True)
 def apply(matrix, source, target):
-    """Target = matrix @ source for (n, 8) arrays of lanes."""
+    """Set target = matrix @ source for (n, 8) lanes."""
     n = matrix.shape[0]
     full = n - n % 8
     for i in range(0, full, 8):
@@ -84,28 +101,32 @@ def mixed(source, i, columns, stages):
     """Item i times a matrix: sum_k source[8 i + k] columns[k]."""
     out = zero()
     for k in range(stages):
-        out = out + splat(source[8 * i + k]) * load(columns, k)
+        out = out + splat_at(source, 8 * i + k) * load(columns, k)
     return out
 
 
 @numba.njit(forceinline=True)
 def newton_change(back, forward, rates, size, method, defect, work, change):
-    """Change = (I - size A x J)^-1 defect, with J = -back diag(rates) forward."""
+    """Set change = (I - size A x J)^-1 defect, with J = -back diag(rates) forward.
+
+    ``defect``, ``work`` and ``change`` are pointers to (n, 8) lanes; the first two are overwritten.
+    """
     apply(forward, defect, work)
     stages = method.nodes.shape[0]
+    into_real, into_imaginary = pointer(method.into_real), pointer(method.into_imaginary)
+    from_real, from_imaginary = pointer(method.from_real), pointer(method.from_imaginary)
     real, imaginary = load(method.real, 0), load(method.imaginary, 0)
-    for i in range(rates.shape[0]):
-        a = mixed(work, i, method.into_real, stages)
-        b = mixed(work, i, method.into_imaginary, stages)
-        factor = splat(size * rates[i])
+    poles = pointer(rates)
+    n = forward.shape[0]
+    for i in range(n):
+        a = mixed(work, i, into_real, stages)
+        b = mixed(work, i, into_imaginary, stages)
+        factor = splat(size) * splat_at(poles, i)
         p, q = splat(1.0) + factor * real, factor * imaginary
         inverse = splat(1.0) / (p * p + q * q)
         store(work, i, (a * p + b * q) * inverse)
         store(defect, i, (b * p - a * q) * inverse)
-    for i in range(rates.shape[0]):
-        store(
-            work,
-            i,
-            mixed(work, i, method.from_real, 4) - mixed(defect, i, method.from_imaginary, 4),
-        )
+    for i in range(n):
+        half = mixed(work, i, from_real, 4) - mixed(defect, i, from_imaginary, 4)
+        store(work, i, half)
     apply(back, work, change)

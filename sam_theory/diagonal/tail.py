@@ -12,11 +12,13 @@ Delta_tail = g g'/lambda.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
+from ..design import Matrix, column_chunks, compiled, transposed, weighted_gram
 from .field import FlowField
 from .newton import Array
-from .stiff import metric, stiff_modes, weighted_products
+from .stiff import metric, stiff_modes
 
 
 def tail(field: FlowField, state: Array, rank: int) -> tuple[Array, float]:
@@ -39,7 +41,7 @@ def _single_mode(field: FlowField, state: Array) -> tuple[Array, float]:
 def _linear(field: FlowField, state: Array, rank: int) -> tuple[Array, float]:
     X, m, n = field.X, field.m, field.X.shape[0]
     _, s, r = field.point(state)
-    P = weighted_products(X, s)
+    P = weighted_gram(X, s)
     M = metric(P, m, field.rho)
     back, forward, values = stiff_modes(M, P, m == 1)
     # r' = -K M r has the modes forward^T; those beyond the rank are rounding.
@@ -48,8 +50,35 @@ def _linear(field: FlowField, state: Array, rank: int) -> tuple[Array, float]:
     R = np.outer(along, along) / (rates[:, None] + rates)
     basis = forward[n - rank :].T
     R = basis @ R @ basis.T
-    delta = np.zeros(X.shape[1])
-    for lo in range(0, n, m):
-        own = slice(lo, lo + m)
-        delta += np.einsum("id,id->d", X[own], M[own, own] @ R[own, own] @ X[own])
-    return delta / (n * m), float(np.trace(R)) / n
+    return _block_form(X, M @ R, m) / (n * m), float(np.trace(R)) / n
+
+
+def _block_form(X: Matrix, G: Array, m: int) -> Array:
+    """sum_B diag(X_B^T G_BB X_B), shape (d,)."""
+    n, d = X.shape
+    out = np.zeros(d)
+    if not isinstance(X, np.ndarray):
+        _sparse_form(compiled(transposed(X)), G, m, out)
+        return out
+    weights = G.diagonal()
+    for start, stop in column_chunks(X):
+        part = X[:, start:stop]
+        if m == 1:
+            out[start:stop] = weights @ (part * part)
+            continue
+        for lo in range(0, n, m):
+            own = part[lo : lo + m]
+            out[start:stop] += np.einsum("id,id->d", own, G[lo : lo + m, lo : lo + m] @ own)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _sparse_form(columns, G, m, out):  # type: ignore[no-untyped-def]
+    for j in range(out.shape[0]):
+        first, last = columns.indptr[j], columns.indptr[j + 1]
+        for a in range(first, last):
+            i = columns.indices[a]
+            for b in range(first, last):
+                k = columns.indices[b]
+                if i // m == k // m:
+                    out[j] += columns.data[a] * columns.data[b] * G[i, k]

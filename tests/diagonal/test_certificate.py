@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from diagonal.truth import exact_minimum, max_error, random_instance
+from scipy import sparse
 
 from sam_theory import InputError, certify, minimize_potential
 from sam_theory.diagonal import certificate as module
@@ -134,3 +135,67 @@ def test_bad_candidates_are_named():
         certify(X, y, 0.1, [0.0, np.nan, 0.0])
     with pytest.raises(InputError, match="alpha"):
         certify(X, y, 0.0, np.ones(3))
+
+
+def test_a_sparse_design_is_certified_against_45_digits():
+    rng = np.random.default_rng(8)
+    for alpha in (1.0, 1e-2, 1e-5):
+        X = rng.standard_normal((6, 15)) * (rng.random((6, 15)) < 0.3)
+        X[:, :6] += np.eye(6)
+        matrix, y = sparse.csc_matrix(X), rng.standard_normal(6)
+        found = minimize_potential(matrix, y, alpha)
+        exact = exact_minimum(X, y, alpha, found.dual)
+        assert_bounds_hold(found.certificate, found.beta, exact)
+        assert found.certificate.error_bound < 1e-12 * np.max(np.abs(found.beta))
+        wrong = found.beta + 1e-6 * rng.standard_normal(15)
+        given = certify(matrix, y, alpha, wrong)
+        assert_bounds_hold(given, wrong, exact)
+        assert given.error_bound > 1e-7
+
+
+def test_both_factors_prove_the_same(monkeypatch):
+    rng = np.random.default_rng(9)
+    X, y = rng.standard_normal((5, 12)), rng.standard_normal(5)
+    found = minimize_potential(X, y, 0.1)
+    exact = exact_minimum(X, y, 0.1, found.dual)
+    monkeypatch.setattr("sam_theory.diagonal.verified._COMFORTABLE", 0.0)
+    given = certify(X, y, 0.1, found.beta)
+    assert_bounds_hold(given, found.beta, exact)
+    assert 0.1 < given.error_bound / found.certificate.error_bound < 10.0
+
+
+def test_the_heaviest_columns_alone_prove_a_bound(monkeypatch):
+    rng = np.random.default_rng(10)
+    monkeypatch.setattr(module, "_LARGE", 0)
+    used = []
+    original = module._Verified.__init__
+
+    def watched(self, rows, weight):
+        used.append(np.count_nonzero(weight))
+        original(self, rows, weight)
+
+    monkeypatch.setattr(module._Verified, "__init__", watched)
+    for kind in range(12):
+        n = int(rng.integers(1, 5))
+        d = int(rng.integers(8 * n, 60))
+        X = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-3.0, 3.0, d if kind % 2 else 1)
+        y = X @ (rng.standard_normal(d) * (rng.random(d) < 0.3))
+        alpha = 10.0 ** rng.uniform(-6.0, 1.0)
+        found = minimize_potential(X, y, alpha)
+        assert used == [4 * n]
+        exact = exact_minimum(X, y, alpha, found.dual)
+        assert_bounds_hold(found.certificate, found.beta, exact)
+        assert found.certificate.error_bound <= 1e-10 * max(np.max(np.abs(found.beta)), 1e-300)
+        wrong = found.beta + 1e-3 * np.max(np.abs(found.beta)) * rng.standard_normal(d)
+        assert_bounds_hold(certify(X, y, alpha, wrong), wrong, exact)
+        assert len(used) == 6 and used[2] == d
+        used.clear()
+
+
+def test_a_large_sparse_design_that_defies_its_gram_matrix_is_not_certified(monkeypatch):
+    monkeypatch.setattr("sam_theory.design.DENSE_LIMIT", 10)
+    X = np.vstack([np.ones(8), np.ones(8)])
+    X[1, 0] += 1e-9
+    y = X @ np.arange(8.0)
+    assert certify(X, y, 0.1, np.arange(8.0)).valid
+    assert not certify(sparse.csr_array(X), y, 0.1, np.arange(8.0)).valid

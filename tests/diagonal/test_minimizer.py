@@ -1,8 +1,13 @@
 """The convex problem against 45-digit solutions, limits in alpha, degenerate data."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from diagonal.truth import exact_minimum, max_error
+from scipy import sparse
 from scipy.optimize import linprog, minimize
 
 from sam_theory import InputError, minimize_potential
@@ -44,7 +49,7 @@ def test_agrees_with_a_primal_solver():
     assert np.max(np.abs(minimize_potential(X, y, alpha).beta - beta)) < 1e-6
 
 
-@pytest.mark.parametrize("alpha", [1e-1, 1e-3, 1e-8])
+@pytest.mark.parametrize("alpha", [1e6, 1e-1, 1e-3, 1e-8])
 def test_large_problem_within_30_newton_steps(alpha):
     X, y = sparse_problem(200, 5000)
     found = minimize_potential(X, y, alpha)
@@ -166,3 +171,91 @@ def test_bad_input_is_named(change, message):
     arguments = {"X": np.eye(2, 3), "y": np.ones(2), "alpha": 0.1, "shift": None} | change
     with pytest.raises(InputError, match=message):
         minimize_potential(**arguments)
+
+
+def sparse_instance(rng, n, d, density):
+    """A design of independent rows with few entries, as an array and as a sparse array."""
+    X = rng.standard_normal((n, d)) * (rng.random((n, d)) < density)
+    X[:, :n] += np.eye(n)
+    beta = rng.standard_normal(d) * (rng.random(d) < 0.2)
+    return X, sparse.csr_array(X), X @ beta
+
+
+@pytest.mark.parametrize("alpha", [10.0, 0.1, 1e-3, 1e-8, 1e-30])
+def test_sparse_equals_dense(alpha):
+    rng = np.random.default_rng(10)
+    for n, d in ((5, 12), (20, 60), (40, 400)):
+        X, matrix, y = sparse_instance(rng, n, d, 0.1)
+        shift = 0.2 * rng.standard_normal(d)
+        dense, found = (minimize_potential(form, y, alpha, shift) for form in (X, matrix))
+        assert (found.status, found.rank) == (dense.status, dense.rank) == ("converged", n)
+        allowed = dense.certificate.error_bound + found.certificate.error_bound
+        assert np.max(np.abs(found.beta - dense.beta)) <= allowed
+        assert allowed < (1e-9 if alpha > 1e-9 else 1e-6)
+        assert found.certificate.residual <= 1e-13 * np.max(np.abs(X) @ np.abs(found.beta))
+
+
+def test_sparse_agrees_with_45_digits():
+    X, matrix, y = sparse_instance(np.random.default_rng(11), 8, 20, 0.2)
+    for alpha in (0.1, 1e-4):
+        found = minimize_potential(matrix, y, alpha)
+        exact = exact_minimum(X, y, alpha, found.dual)
+        assert max_error(found.beta, exact) <= 4e-16 * np.max(np.abs(found.beta))
+
+
+def test_sparse_and_rank_deficient():
+    X, _, _ = sparse_instance(np.random.default_rng(12), 6, 15, 0.2)
+    tall = np.vstack([X, X[0] - X[1], np.zeros(15), X[2]])
+    y = tall @ np.linspace(-1.0, 1.0, 15)
+    found = minimize_potential(sparse.csc_array(tall), y, 0.1)
+    assert (found.status, found.rank) == ("converged", 6)
+    assert np.max(np.abs(found.beta - minimize_potential(tall, y, 0.1).beta)) < 1e-13
+    found = minimize_potential(sparse.csr_array(tall), y + np.eye(9)[7], 0.1)
+    assert found.status == "least_squares"
+
+
+def test_large_problems_go_through_single_precision(monkeypatch):
+    """Every size takes the path of large ones: the same answer, certified, to rounding."""
+    for name in ("design._SINGLE_FROM", "diagonal.normal_matrix._REUSE_FROM"):
+        monkeypatch.setattr(f"sam_theory.{name}", 0)
+    for n, d, alpha in ((8, 15, 0.1), (8, 15, 1e-3), (8, 15, 1e-9), (30, 80, 1e-2), (8, 90, 30.0)):
+        X, y = sparse_problem(n, d, seed=n)
+        X[1] *= 1e12
+        y[1] *= 1e12
+        found = minimize_potential(X, y, alpha)
+        assert found.status == "converged"
+        if n == 8:
+            exact = exact_minimum(X, y, alpha, found.dual)
+            assert max_error(found.beta, exact) <= 1e-15 * np.max(np.abs(found.beta))
+        assert found.certificate.error_bound < 1e-10
+
+
+MEMORY = """
+import sys
+import numpy as np, sam_theory as st
+def peak():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+n, d, alpha = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+X = np.random.default_rng(0).standard_normal((20, 50))
+st.minimize_potential(X, X[:, 0].copy(), 0.1)
+before = peak()
+X = np.random.default_rng(0).standard_normal((n, d))
+data = st.Regression(X, X[:, :20].sum(axis=1))
+assert data.rank == n
+found = st.minimize_potential(data.X, data.y, alpha)
+assert found.status == "converged" and found.certificate.residual <= 1e-12
+assert found.certificate.error_bound < 1e-9
+print((peak() - before) / X.nbytes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from Linux")
+@pytest.mark.parametrize(
+    ("n", "d", "alpha"), [(2000, 10_000, 0.1), (500, 20_000, 1e-3), (500, 20_000, 1e-8)]
+)
+def test_peak_memory_is_at_most_three_times_the_data(n, d, alpha):
+    command = [sys.executable, "-c", MEMORY, str(n), str(d), str(alpha)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= 3.0

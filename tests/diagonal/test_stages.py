@@ -8,7 +8,7 @@ from sam_theory.diagonal.field import FlowField
 from sam_theory.diagonal.radau import Integrator
 from sam_theory.diagonal.simd import WIDTH
 from sam_theory.diagonal.stages import stage_rates
-from sam_theory.diagonal.stiff import apply, metric, newton_change, stiff_modes, weighted_products
+from sam_theory.diagonal.stiff import apply, metric, newton_change, stiff_modes
 from sam_theory.diagonal.tableau import radau_tableau
 
 
@@ -56,19 +56,13 @@ def test_stiff_part_is_the_jacobian_at_zero_loss(m):
     field = FlowField(field.X, field.X @ beta, m, field.rho, False, field.log_alpha)
     shifts = 1e-6 * np.eye(n, field.size)
     difference = (field.rates(state + shifts)[0] - field.rates(state - shifts)[0])[:, :n].T / 2e-6
-    P = weighted_products(field.X, s)
+    P = (field.X * s) @ field.X.T
     back, forward, values = stiff_modes(metric(P, m, field.rho), P, m == 1)
     assert np.max(np.abs(forward @ back - np.eye(n))) <= 1e-12
     J = -(back * values) @ forward / n
     scale = np.max(np.abs(difference))
     assert np.max(np.abs(J - difference)) <= 1e-7 * scale
     assert np.max(np.abs(1.0005 * J - difference)) > 1e-7 * scale
-
-
-def test_weighted_products_in_chunks():
-    rng = np.random.default_rng(0)
-    X, weight = rng.standard_normal((5, 700)), rng.random(700)
-    np.testing.assert_allclose(weighted_products(X, weight), (X * weight) @ X.T, rtol=1e-12)
 
 
 @pytest.mark.parametrize("n", [3, 12, 21])
