@@ -1,165 +1,116 @@
-"""Ratios of medians from one interleaved run, each with the accuracy that it bought.
-
-Absolute times depend on the machine; the ratio to a named peer in the same run is what counts.
-"""
+"""Measure, and write ``results/benchmarks.md`` and ``results/benchmarks.csv``."""
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import contextlib
+import os
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from types import ModuleType
 
-import numpy as np
-from scipy.integrate import solve_ivp
-from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
-import sam_theory as st
-from sam_theory.diagonal.reference import descend_reference
+from analysis.store import RESULTS, check_writable, write_atomically
+from sam_theory._threads import VARIABLE
 
+from . import batches, convex, flows, large, machine, roofline, rows, scaling, steps
 
-@dataclass(frozen=True)
-class Row:
-    """One comparison: two callables returning beta, and the reference beta."""
-
-    work: str
-    peer: str
-    ours: Callable[[], Any]
-    theirs: Callable[[], Any]
-    exact: Any
-    repeats: int = 7
+GROUPS: dict[str, ModuleType] = {
+    module.GROUP: module for module in (steps, flows, convex, batches, scaling, roofline, large)
+}
+NAME = "benchmarks"
 
 
-def numpy_descent(data: st.Regression, algorithm: st.Algorithm, steps: int) -> Any:
-    """Return beta after steps of the obvious NumPy loop at step size 0.1."""
-    u, v = descend_reference(data, alpha=0.1, phases=[(algorithm, 0.1, steps)])
-    return u * v
-
-
-def flow_by_lsoda(data: st.Regression, alpha: float) -> Any:
-    """Gradient flow in (u, v) by LSODA with its Jacobian, to a loss of rounding size."""
-    X, y, n, d = data.X, data.y, data.n, data.d
-
-    def rate(_: float, w: Any) -> Any:
-        g = X.T @ (X @ (w[:d] * w[d:]) - y) / n
-        return -np.concatenate([g * w[d:], g * w[:d]])
-
-    def jacobian(_: float, w: Any) -> Any:
-        u, v = w[:d], w[d:]
-        g, gram = X.T @ (X @ (u * v) - y) / n, X.T @ X / n
-        off = np.diag(g)
-        return -np.block(
-            [
-                [gram * np.outer(v, v), gram * np.outer(v, u) + off],
-                [gram * np.outer(u, v) + off, gram * np.outer(u, u)],
-            ]
-        )
-
-    start = np.concatenate([np.full(d, alpha), np.zeros(d)])
-    found = solve_ivp(
-        rate, (0.0, 1e4), start, "LSODA", rtol=1e-12, atol=1e-14, jac=jacobian, t_eval=[1e4]
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    found.add_argument("names", nargs="*", metavar="NAME", help="groups to measure; all but large")
+    found.add_argument("--quick", action="store_true", help="few sizes and runs, no contracts")
+    found.add_argument(
+        "--large", action="store_true", help="also the large problem and the slow formulations"
     )
-    return found.y[:d, -1] * found.y[d:, -1]
+    found.add_argument("--list", action="store_true", help="name the groups and stop")
+    return found
 
 
-def potential_by_lbfgs(X: Any, y: Any, alpha: float) -> Any:
-    """Minimise the dual of the potential problem by scipy's L-BFGS."""
-    scale = alpha**2 / 2.0
+def chosen(names: Sequence[str], with_large: bool) -> list[str]:
+    """Return the groups to measure, in the order of the table.
 
-    def dual(mu: Any) -> tuple[float, Any]:
-        theta = X.T @ mu
-        return scale * np.sum(np.cosh(theta)) - mu @ y, X @ (scale * np.sinh(theta)) - y
-
-    options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 0.0, "gtol": 1e-14}
-    with np.errstate(over="ignore", invalid="ignore"):
-        mu = minimize(dual, np.zeros(len(y)), jac=True, method="L-BFGS-B", options=options).x
-    return scale * np.sinh(X.T @ mu)
-
-
-def rows() -> list[Row]:
-    """Return the comparisons."""
-    data = st.sparse_regression()
-    limit = st.implicit_bias(data, alpha=0.1, algorithm=st.gd()).beta
-    table = [
-        Row(
-            "implicit_bias(gd), 20 x 30",
-            "scipy LSODA with Jacobian",
-            lambda: st.implicit_bias(data, alpha=0.1, algorithm=st.gd()).beta,
-            lambda: flow_by_lsoda(data, 0.1),
-            limit,
-        )
-    ]
-    for algorithm in (st.gd(), st.n_sam(0.05), st.one_sam(0.05)):
-        steps = 2000
-        exact = numpy_descent(data, algorithm, steps)
-        table.append(
-            Row(
-                f"{algorithm.label}, 20 x 30, {steps} steps",
-                "NumPy loop",
-                lambda a=algorithm, s=steps: (
-                    st.descend(data, alpha=0.1, algorithm=a, step_size=0.1, steps=s).beta
-                ),
-                lambda a=algorithm, s=steps: numpy_descent(data, a, s),
-                exact,
-            )
-        )
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((200, 5000))
-    y = X[:, :20] @ rng.standard_normal(20)
-    for alpha in (1e-1, 1e-3):
-        exact = st.minimize_potential(X, y, alpha).beta
-        table.append(
-            Row(
-                f"minimize_potential, 200 x 5000, alpha = {alpha:g}, with certificate",
-                "scipy L-BFGS on the dual",
-                lambda a=alpha: st.minimize_potential(X, y, a).beta,
-                lambda a=alpha: potential_by_lbfgs(X, y, a),
-                exact,
-                3,
-            )
-        )
-    return table
+    Raises
+    ------
+    SystemExit
+        If a name is unknown.
+    """
+    unknown = [name for name in names if name not in GROUPS]
+    if unknown:
+        raise SystemExit(f"benchmarks: no group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
+    default = [name for name in GROUPS if name != large.GROUP]
+    wanted = set(names or default) | ({large.GROUP} if with_large else set())
+    return [name for name in GROUPS if name in wanted]
 
 
-def measure(row: Row) -> str:
-    """Return the table line of one comparison."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    errors = [0.0, 0.0]
-    for repeat in range(row.repeats + 1):
-        for side, call in enumerate((row.ours, row.theirs)):
-            start = time.perf_counter()
-            beta = call()
-            if repeat > 0:
-                seconds[side].append(time.perf_counter() - start)
-            errors[side] = float(np.max(np.abs(beta - row.exact)))
-    ours, theirs = statistics.median(seconds[0]), statistics.median(seconds[1])
-    return (
-        f"| {row.work} | {row.peer} | {ours:.2e} s | {theirs:.2e} s | {theirs / ours:.1f} | "
-        f"{errors[0]:.0e} | {errors[1]:.0e} |"
-    )
+def measure(name: str, quick: bool, with_large: bool) -> Iterator[rows.Row]:
+    """Yield the rows of a group; a quick run has no contracts, because it has too few runs."""
+    make: Callable[[bool], Iterator[rows.Row]] = GROUPS[name].rows
+    if name == convex.GROUP:
+        make = partial(convex.rows, large=with_large)
+    for row in make(quick):
+        yield replace(row, checks=()) if quick else row
 
 
-def main() -> int:
-    """Write results/benchmarks.md and print it."""
-    lines = [
-        "| work | peer | ours | peer's | ratio | our difference | peer's difference |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows():
-        lines.append(measure(row))
-        print(lines[-1], file=sys.stderr)
-    note = (
-        "\nMedians of one interleaved run; differences are max |beta - reference|, the reference "
-        "being this project's certified limit (flows, convex problem) or the peer (finite steps).\n"
-    )
-    text = "\n".join(lines) + "\n" + note
-    out = Path("results") / "benchmarks.md"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(text)
-    print(text)
+def shown(row: rows.Row) -> str:
+    """Return one line of progress."""
+    parts = [row.group, row.work, row.contender, rows.duration(row.seconds)]
+    parts += [f"{row.measured}, wanted {row.required}: {row.verdict}"] if row.verdict else []
+    return " | ".join(parts + ([row.note] if row.note else []))
+
+
+def write(found: Sequence[rows.Row]) -> None:
+    """Write both files."""
+    intros = {name: module.INTRO for name, module in GROUPS.items()}
+    page = rows.markdown(found, machine.made_by(), intros)
+    write_atomically(RESULTS / f"{NAME}.md", page)
+    write_atomically(RESULTS / f"{NAME}.csv", rows.frame(found).to_csv(index=False))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold BLAS and the library to one thread where a row does not ask for more."""
+    former = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = "1"
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if former is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = former
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; nonzero only if something could not be measured."""
+    given = parser().parse_args(arguments)
+    if given.list:
+        for name, module in GROUPS.items():
+            print(f"{name:10}{(module.__doc__ or '').splitlines()[0]}")
+        return 0
+    names = chosen(given.names, given.large)
+    check_writable()
+    found: list[rows.Row] = []
+    with one_thread():
+        for name in names:
+            for row in measure(name, given.quick, given.large):
+                found.append(row)
+                print(shown(row), file=sys.stderr, flush=True)
+            write(found)
+    print(f"written: {RESULTS / NAME}.md and .csv")
+    if warning := rows.disturbance(found):
+        print(warning)
+    print(rows.summary(found))
     return 0
 
 

@@ -1,0 +1,158 @@
+"""Many settings at once: the time of one beside the NumPy loop, and two cores beside one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import sam_theory as st
+
+from . import counts, exact
+from .machine import cores
+from .rows import OURS, Check, Row, compare, missing
+from .steps import ALPHA, LOOPS, PUBLISHED, Task, task
+from .timing import ROUNDS, Answer, Contender
+
+GROUP = "batch"
+INTRO = (
+    "`descend_batch` of 64 settings that differ in radius, scale and step size, on one core; times "
+    "are per setting. The note gives the fraction of the roofline of `benchmarks/counts.py`. "
+    "The contract is with the published form of the loop; for 1-SAM, 80 % of the roofline does as "
+    "well."
+)
+SETTINGS = 64
+CHECKED = (0, 21, 42, 63)
+REQUIRED = {
+    ("1-sam", (20, 30)): 1500.0,
+    ("1-sam", (40, 100)): 600.0,
+    ("1-sam", (200, 1_000)): 100.0,
+    ("gd", (20, 30)): 300.0,
+    ("n-sam", (20, 30)): 120.0,
+}
+FRACTION = 0.8
+Member = tuple[Task, float, st.Setting]
+TWO_CORES = 1.8
+
+
+def settings(job: Task, count: int = SETTINGS) -> list[Member]:
+    """Return tasks, scales and settings around a task; the first is the task itself."""
+    made = []
+    for k in range(count):
+        near = replace(job, radius=job.radius * (1.0 - 0.5 * k / count))
+        alpha, step = ALPHA * (1.0 - 0.3 * k / count), job.step_size * (1.0 - 0.2 * k / count)
+        made.append(
+            (near, alpha, st.Setting(algorithm=near.algorithm, alpha=alpha, step_size=step))
+        )
+    return made
+
+
+def truth(job: Task, data: st.Regression, made: Sequence[Member]) -> Any:
+    """Return beta of some of the settings in extended precision."""
+    m = 1 if job.kind == "1-sam" else job.n
+    return np.array(
+        [
+            exact.descent(data.X, data.y, alpha, setting.step_size, near.rho, m, None, job.steps)
+            for near, alpha, setting in made
+        ]
+    )
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure one core at all sizes, then two cores."""
+    for (kind, (n, d)), least in REQUIRED.items():
+        job = task(kind, n, d, quick)
+        if not quick or d == 30:
+            yield from _per_setting(job, least, 3 if quick else ROUNDS)
+    for n, d in ((20, 30),) if quick else ((20, 30), (200, 1_000)):
+        yield from _two_cores(task("1-sam", n, d, quick))
+    if not quick:
+        yield from _limits()
+
+
+def _per_setting(job: Task, least: float, rounds: int) -> Iterator[Row]:
+    data = job.data
+    made = settings(job)
+    chosen = [setting for _, _, setting in made]
+    best = truth(job, data, [made[k] for k in CHECKED])
+    published, _ = LOOPS[job.kind]
+    arguments = [data.X, data.y, ALPHA, job.step_size, job.steps]
+    arguments += [job.rho] if job.rho else []
+
+    def ours() -> Answer:
+        found = st.descend_batch(data, chosen, steps=job.steps, threads=1)
+        return Answer(np.array([found[k].beta for k in CHECKED]))
+
+    contenders = [
+        Contender(OURS, ours, lambda beta: exact.difference(beta, best), SETTINGS),
+        Contender(
+            PUBLISHED,
+            lambda: Answer(published(*arguments)),
+            lambda beta: exact.difference(beta, best[0]),
+        ),
+    ]
+    against = f"the same steps in {exact.precision()}, four of the 64 settings"
+    work = f"{job.algorithm.label}, {job.n} x {job.d}, {job.steps} steps, one of 64"
+    measured, loop = compare(GROUP, work, contenders, against, rounds=rounds)
+    need = counts.batch(job.kind, job.n, job.d)
+    seconds = measured.seconds / job.steps
+    fraction = need.floor()[0] / seconds
+    checks = [Check("ratio", loop.ratio, least)]
+    if job.kind == "1-sam":
+        checks.append(Check("fraction of the roofline", fraction, FRACTION))
+    most = loop.seconds / (need.floor()[0] * job.steps)
+    note = f"{need.attained(seconds)} at {most:.0f} times the loop"
+    yield replace(measured, note=note)
+    yield replace(loop, checks=tuple(checks), any_of=True)
+
+
+def _two_cores(job: Task) -> Iterator[Row]:
+    data = job.data
+    made = settings(job)
+    best = truth(job, data, [made[k] for k in CHECKED])
+    chosen = [setting for _, _, setting in made]
+
+    def run(threads: int) -> Callable[[], Answer]:
+        def call() -> Answer:
+            found = st.descend_batch(data, chosen, steps=job.steps, threads=threads)
+            return Answer(np.array([found[k].beta for k in CHECKED]))
+
+        return call
+
+    work = f"descend_batch, {job.algorithm.label}, {job.n} x {job.d}, 64 settings"
+    against = f"the same steps in {exact.precision()}, four of the 64 settings"
+    yield from _threads(work, run, lambda beta: exact.difference(beta, best), against)
+
+
+def _limits() -> Iterator[Row]:
+    data = st.sparse_regression(n_test=0)
+    chosen = [st.Setting(algorithm=st.one_sam(0.05 * (1.0 - k / 64)), alpha=0.1) for k in range(32)]
+    from .exact_flow import read
+
+    best, _ = read("1-sam")
+
+    def run(threads: int) -> Callable[[], Answer]:
+        return lambda: Answer(st.implicit_bias_batch(data, chosen, threads=threads)[0].beta)
+
+    yield from _threads(
+        "implicit_bias_batch, 1-SAM, 20 x 30, 32 settings",
+        run,
+        lambda beta: exact.difference(beta, best),
+        "the stored limit of the flow, first setting",
+    )
+
+
+def _threads(
+    work: str,
+    run: Callable[[int], Callable[[], Answer]],
+    error: Callable[[Any], float],
+    against: str,
+) -> Iterator[Row]:
+    """Compare two threads with one."""
+    if cores() < 2:
+        yield missing(GROUP, work, "one core", (TWO_CORES, 0.0), "this machine lends one core")
+        return
+    contenders = [Contender("two cores", run(2), error), Contender("one core", run(1), error)]
+    yield from compare(GROUP, work, contenders, against, {"one core": (TWO_CORES, 0.0)})
