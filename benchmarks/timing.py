@@ -164,6 +164,7 @@ def interleave(
                 if turn == 0 and (seconds < WARM or run is runs[0]):
                     seconds = run.sample(clock, cpu_clock) if seconds < WARM else seconds
                     run.number = max(1, round(SHORTEST / max(seconds, 1e-9)))
+                    run.wall = run.cpu = 0.0
                     continue
             except PeerError as failure:
                 run.samples, run.errors, run.over = [], [], True

@@ -105,9 +105,14 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "sam_theory", initializer=_begin_worker)
 
 
+def _after_fork() -> None:
+    """Forget the parent's threads, which a child process has not, and what they held."""
+    _pool.cache_clear()
+    _one_blas_thread.lock = threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    # A child process has none of its parent's threads.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _begin_worker() -> None:

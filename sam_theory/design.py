@@ -31,8 +31,6 @@ _GRAM_PART = 100_000_000
 _SINGLE_FROM = 10_000_000
 _NEGLIGIBLE = 1e-19  # squares of smaller single-precision numbers are denormal, and slow
 
-_mirror, _sparse_gram = kernels.mirror, kernels.sparse_gram
-
 
 class CSR(NamedTuple):
     """A sparse matrix as compiled kernels see it; fields as in scipy.sparse.csr_array."""

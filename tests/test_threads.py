@@ -19,7 +19,7 @@ from sam_theory.diagonal import compensated
 from sam_theory.diagonal.sharpness import largest_and_trace
 rng = np.random.default_rng(0)
 def solve(X):
-    data = st.Regression(X, X @ np.repeat([1.0, 0.0], [5, X.shape[1] - 5]))
+    data = st.Regression(X, X[:, :5].sum(axis=1))  # not a BLAS product of this program
     for alpha in (1e-2, 1e-3):
         found = st.minimize_potential(data.X, data.y, alpha)
         print(found.beta.tobytes().hex(), found.dual.tobytes().hex(), found.certificate)
@@ -93,6 +93,23 @@ def test_a_map_inside_a_map_starts_no_threads():
     assert threading.current_thread().name not in set().union(*found)
     assert parallel_map(lambda k: k * k, range(5), threads=2) == [0, 1, 4, 9, 16]
     assert parallel_map(abs, []) == []
+
+
+FORK = """
+import os, warnings
+from sam_theory._threads import parallel_map
+warnings.simplefilter("ignore")
+assert parallel_map(abs, [-1, -2, -3], threads=2) == [1, 2, 3]
+child = os.fork()
+if child == 0:
+    os._exit(0 if parallel_map(abs, [-1, -2, -3], threads=2) == [1, 2, 3] else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
+def test_a_forked_process_has_threads_of_its_own():
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])

@@ -25,6 +25,9 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 
+_MOST_STEPS = 10**15
+
+
 @dataclass(frozen=True, eq=False)
 class Phase:
     """A stretch of a run.
@@ -167,8 +170,8 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
         raise InputError(f"{where}algorithm must be an Algorithm, not {type(algorithm).__name__}")
     algorithm.resolve(data.n)
     count = _integer(f"{where}steps", steps)
-    if count < 1:
-        raise InputError(f"{where}steps must be >= 1, not {count}")
+    if not 1 <= count <= _MOST_STEPS:
+        raise InputError(f"{where}steps must be between 1 and {_MOST_STEPS}, not {count}")
     try:
         sizes = np.array(step_size, dtype=np.float64)
     except (TypeError, ValueError):

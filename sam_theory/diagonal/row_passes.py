@@ -18,6 +18,8 @@ server core. Sums may be reassociated; nothing is assumed about infinities and N
 
 from __future__ import annotations
 
+import inspect
+
 import numba
 import numpy as np
 from numba import types
@@ -26,19 +28,23 @@ from numba.extending import overload
 SUMS = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def by_kind(name, dense, sparse, inline=False):
-    """Return a function for compiled callers: ``dense`` where X is an array, else ``sparse``."""
+def by_kind(dense, sparse):
+    """Return a function for compiled callers: ``dense`` where X is an array, else ``sparse``.
 
-    def chosen(*arguments):
+    Both are compiled functions with the arguments X, ...; the options are those of ``dense``.
+    """
+    name = dense.__name__.removeprefix("_dense_")
+
+    def chosen(*_arguments):
         raise NotImplementedError(f"{name} is for compiled callers")
 
-    chosen.__name__ = name
-
-    @overload(chosen, jit_options={"forceinline": True} if inline else {})
     def resolve(*arguments):
-        inner = dense if isinstance(arguments[0], types.Array) else sparse
-        return lambda *arguments: inner(*arguments)
+        return (dense if isinstance(arguments[0], types.Array) else sparse).py_func
 
+    # Compiled without a wrapper, which would count references of every array on each call.
+    setattr(resolve, "__signature__", inspect.signature(dense.py_func))  # noqa: B010
+    options = {"fastmath": dense.targetoptions.get("fastmath", False)}
+    overload(chosen, jit_options=options | {"forceinline": True})(resolve)
     return chosen
 
 
@@ -73,7 +79,7 @@ def _sparse_loss(X, y, beta):
     return 0.5 * total / y.shape[0]
 
 
-_loss = by_kind("loss", _dense_loss, _sparse_loss)
+_loss = by_kind(_dense_loss, _sparse_loss)
 
 
 @numba.njit(cache=True)
@@ -138,7 +144,7 @@ def _sparse_gradient(X, y, rows, at, lo, hi, point, scale, z, g):
     return squares
 
 
-block_gradient = by_kind("block_gradient", _dense_gradient, _sparse_gradient)
+block_gradient = by_kind(_dense_gradient, _sparse_gradient)
 
 
 @numba.njit(cache=True, fastmath=SUMS)
@@ -150,7 +156,7 @@ def _dense_residual(X, y, i, beta):
     return r - y[i]
 
 
-row_residual = by_kind("row_residual", _dense_residual, _sparse_residual)
+row_residual = by_kind(_dense_residual, _sparse_residual)
 
 
 @numba.njit(forceinline=True)
@@ -168,7 +174,15 @@ def _move(j, move, shrink, w_plus, w_minus, beta, low):
 @numba.njit(cache=True)
 def _dense_single(X, i, step, shrink, w_plus, w_minus, beta, low):
     for j in range(beta.shape[0]):
-        _move(j, step * X[i, j], shrink, w_plus, w_minus, beta, low)
+        move = step * X[i, j]
+        cp = 1.0 - move - shrink
+        cm = 1.0 + move - shrink
+        p = w_plus[j] * cp
+        q = w_minus[j] * cm
+        w_plus[j] = p
+        w_minus[j] = q
+        beta[j] = 0.5 * ((p - q) * (p + q))
+        low[j] = min(low[j], min(cp, cm))
 
 
 @numba.njit(cache=True)
@@ -188,7 +202,7 @@ def _sparse_single(X, i, step, shrink, w_plus, w_minus, beta, low):
         _move(j, step * x, shrink, w_plus, w_minus, beta, low)
 
 
-single_update = by_kind("single_update", _dense_single, _sparse_single)
+single_update = by_kind(_dense_single, _sparse_single)
 
 
 @numba.njit(forceinline=True)
@@ -315,4 +329,4 @@ def _sparse_examples(X, y, rows, at, beta, s, rho, normalized, z, a, b):
     return squares
 
 
-example_gradients = by_kind("example_gradients", _dense_examples, _sparse_examples)
+example_gradients = by_kind(_dense_examples, _sparse_examples)

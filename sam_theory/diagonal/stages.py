@@ -87,22 +87,22 @@ def _sparse_block(X, lo, hi, point, op, y, on, scale, z, g):
 
 
 @numba.njit(forceinline=True)
-def _sparse_examples(X, y, rho, X2, X3, beta, s, r_out, d_nu, d_delta):
+def _sparse_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
     n, d = X.shape
     clear(d_delta, 0, d)
     for i in range(n):
-        r, q, c = zero() - load(y, i), zero(), zero()
+        before, q, c = zero() - load(y, i), zero(), zero()
         for e in range(X.indptr[i], X.indptr[i + 1]):
             x, j = X.data[e], X.indices[e]
             p = load(beta, j)
-            r = r + splat(x) * p
+            before = before + splat(x) * p
             q = q + splat(x * x) * load(s, j)
             c = c + splat(x * x * x) * p
-        store(r_out, i, r)
-        lift = splat(rho) * r
-        after = splat(1.0 / n) * (r + lift * (q + lift * c))
+        store(r, i, before)
+        lift = splat(rho) * before
+        after = splat(1.0 / n) * (before + lift * (q + lift * c))
         store(d_nu, i, zero() - after)
-        after = r * after
+        after = before * after
         for e in range(X.indptr[i], X.indptr[i + 1]):
             x, j = X.data[e], X.indices[e]
             store(d_delta, j, load(d_delta, j) + splat(x * x) * after)
@@ -155,9 +155,9 @@ def _dense_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
         _examples(zero(), X, X2, X3, i, 0, y, beta, s, rho, r, d_nu, d_delta)
 
 
-_image = by_kind("image", _dense_image, _sparse_image, inline=True)
-_block = by_kind("block", block_gradient, _sparse_block, inline=True)
-_all_examples = by_kind("all_examples", _dense_examples, _sparse_examples, inline=True)
+_image = by_kind(_dense_image, _sparse_image)
+_block = by_kind(block_gradient, _sparse_block)
+_all_examples = by_kind(_dense_examples, _sparse_examples)
 
 
 @numba.njit(forceinline=True)

@@ -36,7 +36,7 @@ def _sparse_combination(X, v):
     return out
 
 
-combination = by_kind("combination", _dense_combination, _sparse_combination)
+combination = by_kind(_dense_combination, _sparse_combination)
 
 
 def metric(P: Array, m: int, rho: float) -> Array:

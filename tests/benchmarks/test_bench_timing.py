@@ -88,6 +88,14 @@ def test_a_failing_peer_has_no_time():
     assert found[1].note == "fails: no luck"
 
 
+def test_cores_leave_out_the_warm_up():
+    clock = Clock()
+    ours = clock.contender("ours", [50.0, 0.5])
+    cpu = iter([0.0, 0.0, *range(100)])
+    (found,) = timing.interleave([ours], 4, clock=clock, cpu_clock=lambda: float(next(cpu)))
+    assert found.cores == pytest.approx(1.0 / 0.5)
+
+
 def test_our_own_failure_is_an_error():
     def fail() -> Answer:
         raise ValueError("broken")
