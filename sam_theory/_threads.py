@@ -90,14 +90,20 @@ def parallel_map(
 
     The parts are the caller's and do not depend on the number of threads; function must release
     the GIL for its heavy work (compiled with nogil, or BLAS, which should be single-threaded).
-    Inside one of these threads the items are computed in turn.
+    Inside one of these threads, or with one thread, everything is computed in turn.
     """
-    if len(items) == 1 or getattr(_worker, "busy", False):
+    if getattr(_worker, "busy", False):
         return [function(item) for item in items]
-    workers = min(worker_count(threads), len(items))
-    if workers <= 1:
+    workers = worker_count(threads)
+    if workers == 1:
+        _worker.busy = True
+        try:
+            return [function(item) for item in items]
+        finally:
+            _worker.busy = False
+    if len(items) <= 1:
         return [function(item) for item in items]
-    return list(_pool(workers).map(function, items))
+    return list(_pool(min(workers, len(items))).map(function, items))
 
 
 @functools.cache

@@ -88,6 +88,8 @@ def test_a_map_inside_a_map_starts_no_threads():
     def names(_):
         return set(parallel_map(lambda _: threading.current_thread().name, range(3), threads=3))
 
+    alone = parallel_map(names, range(4), threads=1)
+    assert alone == [{threading.current_thread().name}] * 4
     found = parallel_map(names, range(4), threads=2)
     assert all(len(one) == 1 for one in found)
     assert threading.current_thread().name not in set().union(*found)

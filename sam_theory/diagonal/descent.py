@@ -25,7 +25,6 @@ the coordinate can then never change sign; w+- keep their relative accuracy.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +38,7 @@ from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
 from .descent_loop import Record, Status, Trainer
-from .descent_plan import Phase, Plan, make_plan
+from .descent_plan import Phase, Plan, RowStream, make_plan
 from .lane_loop import LaneRun
 from .limit import ImplicitBias, solve_limit
 
@@ -78,8 +77,8 @@ class Descent:
         What was run.
     weight_decay : float
         Coefficient of the decay, in the last call.
-    generator : numpy.random.Generator
-        The stream of minibatches as the run left it.
+    stream : RowStream
+        The stream of minibatches as the run left it; ``start`` continues it.
     """
 
     data: Regression
@@ -96,7 +95,7 @@ class Descent:
     test_loss: float | None
     phases: tuple[Phase, ...]
     weight_decay: float
-    generator: np.random.Generator
+    stream: RowStream
     _history: tuple[Record, ...]
 
     def __repr__(self) -> str:
@@ -306,10 +305,10 @@ def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
         status=trainer.status,
         diverged_at=trainer.diverged_at,
         loss=trainer.loss,
-        test_loss=None if plan.data.test is None else trainer.test_loss(),
+        test_loss=None if plan.data.test is None else trainer.history[-1][3],
         phases=(*before, *trainer.done),
         weight_decay=plan.weight_decay,
-        generator=copy.deepcopy(plan.stream.generator),
+        stream=plan.stream.left(),
         _history=(*history, *trainer.history),
     )
 

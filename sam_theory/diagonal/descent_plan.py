@@ -60,9 +60,22 @@ class RowStream:
     many steps are asked for at a time.
     """
 
-    def __init__(self, n: int, generator: np.random.Generator, given: Rows | None = None) -> None:
-        self.n, self.generator, self.given = n, generator, given
+    def __init__(
+        self, n: int, source: int | np.random.Generator, given: Rows | None = None
+    ) -> None:
+        self.n, self.source, self.given = n, source, given
         self.used = 0
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """The source of the draws, made from its seed when it is first asked for."""
+        if not isinstance(self.source, np.random.Generator):
+            self.source = np.random.default_rng(self.source)
+        return self.source
+
+    def left(self) -> RowStream:
+        """Return the stream as it stands, with a source that nobody else will advance."""
+        return RowStream(self.n, copy.deepcopy(self.source))
 
     def take(self, steps: int, batch: int) -> Rows:
         """Return the rows, shape (steps, batch), of the next steps."""
@@ -211,14 +224,14 @@ def _stream(n: int, phases: tuple[Phase, ...], seed: Any, batches: Any, start: A
         given = _batches(n, stochastic, batches)
     if seed is None:
         if start is not None:
-            return RowStream(n, copy.deepcopy(start.generator), given)
-        return RowStream(n, np.random.default_rng(0), given)
+            return RowStream(n, start.stream.left().source, given)
+        return RowStream(n, 0, given)
     if isinstance(seed, np.random.Generator):
         return RowStream(n, seed, given)
     number = _integer("seed", seed)
     if number < 0:
         raise InputError(f"seed must be >= 0, not {number}")
-    return RowStream(n, np.random.default_rng(number), given)
+    return RowStream(n, number, given)
 
 
 def _batches(n: int, stochastic: list[Phase], batches: Any) -> Rows:
