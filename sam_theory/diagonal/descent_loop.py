@@ -186,6 +186,9 @@ class Trainer:
                 found = self._small_kernel(rule, m, (gammas, decay, tol, limit, *state))
                 if found is not None:
                     return found
+            if rule.rho == 0.0 and batch == 1 and not full and self.is_small:
+                design = self._small_design(False)
+                return small.run_single(design, rows, gammas, decay, limit, *state)
             if rule.rho == 0.0 and batch == 1 and not full:
                 return kernels.run_single(self.X, self.y, rows, gammas, decay, limit, *state)
             common = (self.X, self.y, rows, full, gammas, decay, tol, limit, *state)
@@ -194,6 +197,11 @@ class Trainer:
             if m == 1 and rule.ascent_steps == 1:
                 return kernels.run_examples(*common, rule.rho, rule.normalized)
             return kernels.run_blocks(*common, rule.rho, m, rule.normalized, rule.ascent_steps)
+
+    def _small_design(self, powers: bool) -> small.SmallDesign:
+        if powers not in self._design:
+            self._design[powers] = small.small_design(self.X, self.y, powers)
+        return self._design[powers]
 
     def _small_kernel(
         self, rule: Algorithm, m: int, common: tuple[Any, ...]
@@ -205,9 +213,7 @@ class Trainer:
         powers = rule.rho > 0.0 and m < n
         if powers and n * self.w_plus.size > _SMALL_WITH_POWERS:
             return None
-        if powers not in self._design:
-            self._design[powers] = small.small_design(self.X, self.y, powers)
-        design = self._design[powers]
+        design = self._small_design(powers)
         if rule.rho == 0.0:
             return small.run_plain(design, *common)
         kernel = small.run_examples if powers else small.run_whole

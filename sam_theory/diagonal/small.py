@@ -157,6 +157,37 @@ def run_plain(design, gammas, decay, tol, limit, w_plus, w_minus, beta, nu, low)
     return DONE, steps, loss
 
 
+@numba.njit(cache=True, nogil=True)
+def run_single(design, rows, gammas, decay, limit, w_plus, w_minus, beta, nu, low):
+    """SGD with one example per step: row rows[k, 0] in step k."""
+    X, y, width = pointer(design.X), design.y, design.d // 8
+    p_all, q_all, point, least = pointer(w_plus), pointer(w_minus), pointer(beta), pointer(low)
+    half, one = splat(0.5), splat(1.0)
+    loss = 0.0
+    for k in range(gammas.shape[0]):
+        i = rows[k, 0]
+        row = i * width
+        product = zero()
+        for j in range(width):
+            product = product + load(X, row + j) * load(point, j)
+        r = lane_sum(product) - y[i]
+        loss = 0.5 * r * r
+        if not loss <= limit:
+            return DIVERGED, k, loss
+        step = gammas[k] * r
+        nu[i] += step
+        kept, pull = one - splat(gammas[k] * decay), splat(step)
+        for j in range(width):
+            move = pull * load(X, row + j)
+            cp, cm = kept - move, kept + move
+            p, q = load(p_all, j) * cp, load(q_all, j) * cm
+            store(p_all, j, p)
+            store(q_all, j, q)
+            store(point, j, half * ((p - q) * (p + q)))
+            store(least, j, minimum(load(least, j), minimum(cp, cm)))
+    return DONE, gammas.shape[0], loss
+
+
 @numba.njit(forceinline=True)
 def move_sam(rows, w_plus, w_minus, beta, s, low, item, a, b, gamma, decay):
     """Update some coordinates, and s = u^2 + v^2."""
