@@ -16,7 +16,8 @@ GROUP = "convex"
 INTRO = (
     "`minimize_potential`, certificate included, against cvxpy (model building included) with its "
     "exponential cones in several formulations, and scipy. Solvers are told to stop after 60 s "
-    "(SCS and trust-constr 20 s); their defaults unless a tolerance is named."
+    "(SCS and trust-constr 20 s); their defaults unless a tolerance is named. Gram matrices are "
+    "made on all cores here, whatever the peers do."
 )
 SIZES = ((20, 30, 3), (200, 5_000, 10))
 ALPHAS = (1e-1, 1e-3)

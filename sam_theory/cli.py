@@ -33,7 +33,6 @@ _HELP = {
     "simulate": "train with finite steps and print the losses",
     "check": "theory beside simulation beside the finite-step identity, coordinate by coordinate",
 }
-_MOST_STEPS = 2**63 - 1
 _MAGNITUDES = (1e-100, 1e100)
 _RESCALE = "rescale the columns, the target or alpha"
 
@@ -142,11 +141,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> Report:
     from sam_theory import output
+    from sam_theory.diagonal.descent_plan import MOST_STEPS
     from sam_theory.diagonal.limit import initial_scale
 
     algorithm = chosen_algorithm(arguments)
-    if arguments.command != "bias" and arguments.steps > _MOST_STEPS:
-        raise InputError(f"--steps must be at most {_MOST_STEPS}, not {arguments.steps}")
+    if arguments.command != "bias" and arguments.steps > MOST_STEPS:
+        raise InputError(f"--steps must be at most {MOST_STEPS}, not {arguments.steps}")
     data = load(arguments)
     initial_scale(arguments.alpha, data.d)
     algorithm.resolve(data.n)

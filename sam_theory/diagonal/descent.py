@@ -77,8 +77,6 @@ class Descent:
         What was run.
     weight_decay : float
         Coefficient of the decay, in the last call.
-    stream : RowStream
-        The stream of minibatches as the run left it; ``start`` continues it.
     """
 
     data: Regression
@@ -95,8 +93,8 @@ class Descent:
     test_loss: float | None
     phases: tuple[Phase, ...]
     weight_decay: float
-    stream: RowStream
     _history: tuple[Record, ...]
+    _stream: RowStream
 
     def __repr__(self) -> str:
         """Name the algorithms, how the run ended, and the losses."""
@@ -114,6 +112,11 @@ class Descent:
             "loss": self.loss,
             "test_loss": test_loss,
         }
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """Source of the minibatches as the run left it; a copy, which ``start`` does not see."""
+        return self._stream.left().generator
 
     @property
     def algorithm(self) -> Algorithm:
@@ -308,8 +311,8 @@ def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
         test_loss=None if plan.data.test is None else trainer.history[-1][3],
         phases=(*before, *trainer.done),
         weight_decay=plan.weight_decay,
-        stream=plan.stream.left(),
         _history=(*history, *trainer.history),
+        _stream=plan.stream.left(),
     )
 
 

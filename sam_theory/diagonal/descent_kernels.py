@@ -20,7 +20,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .row_passes import SUMS, block_gradient, example_gradients, row_residual, single_update
+from .row_passes import (
+    SUMS,
+    block_gradient,
+    example_gradients,
+    move_coordinate,
+    row_residual,
+    single_update,
+)
 
 DONE, REACHED, DIVERGED = 0, 1, 2
 
@@ -48,15 +55,9 @@ def draw_rows(uniform, n):
 @numba.njit(forceinline=True)
 def update_plain(w_plus, w_minus, beta, low, a, gamma, decay):
     """One step with b = 0; low is the running minimum of the factors."""
+    shrink = gamma * decay
     for j in range(beta.shape[0]):
-        cp = 1.0 - gamma * (a[j] + decay)
-        cm = 1.0 + gamma * (a[j] - decay)
-        p = w_plus[j] * cp
-        q = w_minus[j] * cm
-        w_plus[j] = p
-        w_minus[j] = q
-        beta[j] = 0.5 * ((p - q) * (p + q))
-        low[j] = min(low[j], min(cp, cm))
+        move_coordinate(j, gamma * a[j], shrink, w_plus, w_minus, beta, low)
 
 
 @numba.njit(forceinline=True)

@@ -20,6 +20,7 @@ from . import descent_kernels as kernels
 from . import small
 from .descent_plan import Phase, Plan, Rows
 from .row_passes import mean_loss
+from .simd import aligned
 
 Array = npt.NDArray[np.float64]
 Record = tuple[int, int, float, float]
@@ -36,6 +37,12 @@ _SMALL_WITH_POWERS = 1 << 10
 def blow_up_limit(base: float) -> float:
     """Loss above which a run that began with the loss ``base`` counts as diverged."""
     return min(_BLOW_UP * max(1.0, base), 1e300)
+
+
+def loss_on_test(plan: Plan, beta: Array) -> float:
+    """Loss on the test set, nan without one."""
+    test = plan.data.test
+    return float("nan") if test is None else float(mean_loss(compiled(test.X), test.y, beta))
 
 
 class Trainer:
@@ -78,10 +85,7 @@ class Trainer:
 
     def test_loss(self) -> float:
         """Loss on the test set, nan without one."""
-        test = self.plan.data.test
-        if test is None:
-            return float("nan")
-        return float(mean_loss(compiled(test.X), test.y, self.beta[: self.d]))
+        return loss_on_test(self.plan, self.beta[: self.d])
 
     def run(self) -> None:
         """Carry out all phases, unless the loss reaches tol or blows up before."""
@@ -186,10 +190,10 @@ class Trainer:
                 found = self._small_kernel(rule, m, (gammas, decay, tol, limit, *state))
                 if found is not None:
                     return found
-            if rule.rho == 0.0 and batch == 1 and not full and self.is_small:
-                design = self._small_design(False)
-                return small.run_single(design, rows, gammas, decay, limit, *state)
             if rule.rho == 0.0 and batch == 1 and not full:
+                if self.is_small:
+                    design = self._small_design(False)
+                    return small.run_single(design, rows, gammas, decay, limit, *state)
                 return kernels.run_single(self.X, self.y, rows, gammas, decay, limit, *state)
             common = (self.X, self.y, rows, full, gammas, decay, tol, limit, *state)
             if rule.rho == 0.0:
@@ -224,4 +228,4 @@ def _widen(array: Array, width: int) -> Array:
     """Copy with zeros behind each row, at a multiple of 64 bytes."""
     wide = np.zeros((*array.shape[:-1], width))
     wide[..., : array.shape[-1]] = array
-    return small.aligned(wide).reshape(wide.shape)
+    return aligned(wide).reshape(wide.shape)

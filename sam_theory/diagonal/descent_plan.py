@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 
-_MOST_STEPS = 10**15
+MOST_STEPS = 10**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +183,8 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
         raise InputError(f"{where}algorithm must be an Algorithm, not {type(algorithm).__name__}")
     algorithm.resolve(data.n)
     count = _integer(f"{where}steps", steps)
-    if not 1 <= count <= _MOST_STEPS:
-        raise InputError(f"{where}steps must be between 1 and {_MOST_STEPS}, not {count}")
+    if not 1 <= count <= MOST_STEPS:
+        raise InputError(f"{where}steps must be between 1 and {MOST_STEPS}, not {count}")
     try:
         sizes = np.array(step_size, dtype=np.float64)
     except (TypeError, ValueError):
@@ -224,7 +224,7 @@ def _stream(n: int, phases: tuple[Phase, ...], seed: Any, batches: Any, start: A
         given = _batches(n, stochastic, batches)
     if seed is None:
         if start is not None:
-            return RowStream(n, start.stream.left().source, given)
+            return RowStream(n, start._stream.left().source, given)
         return RowStream(n, 0, given)
     if isinstance(seed, np.random.Generator):
         return RowStream(n, seed, given)

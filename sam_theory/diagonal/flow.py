@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # Local errors of the two runs whose difference estimates the error of the second.
 _TOLS = (1e-9, 1e-11)
 _COUPLED_TOLS = (1e-11, 1e-13)
+_PARALLEL_FROM = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,8 @@ def flow(
     Raises
     ------
     InputError
-        If an argument does not fit, or the algorithm has no flow in closed dual coordinates.
+        If an argument does not fit, the algorithm has no flow in closed dual coordinates, or the
+        flow leaves double precision.
     """
     at = np.atleast_1d(np.asarray(times, dtype=np.float64))
     if at.ndim != 1 or at.size == 0 or not np.all(np.isfinite(at)) or at[0] < 0.0:
@@ -172,7 +174,8 @@ def implicit_bias(
     Raises
     ------
     InputError
-        If an argument does not fit, or the algorithm has no flow in closed dual coordinates.
+        If an argument does not fit, the algorithm has no flow in closed dual coordinates, or the
+        flow leaves double precision.
     """
     flow_field, scale = _field(data, alpha, algorithm, to_limit=True)
     space = data.row_space
@@ -229,7 +232,10 @@ def _two_runs(
     solvable: bool,
     progress: Callable[[float], None] | None,
 ) -> list[_Run]:
-    """Follow the flow with two tolerances, side by side; their difference estimates the error."""
+    """Follow the flow with two tolerances; their difference estimates the error.
+
+    They go side by side where that is worth waking a thread for.
+    """
     tols = _COUPLED_TOLS if flow_field.normalized else _TOLS
     meter = Meter(progress, [1, 1])
 
@@ -242,7 +248,8 @@ def _two_runs(
         meter.of(index)(1.0)
         return _Run(status, integrator.state, rest, integrator.doubled_loss + loss_rest)
 
-    return parallel_map(follow, range(2))
+    n, d = flow_field.X.shape
+    return parallel_map(follow, range(2), None if n * d >= _PARALLEL_FROM else 1)
 
 
 def _integrator(

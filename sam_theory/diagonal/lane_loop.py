@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..design import compiled
 from ..errors import InputError
 from . import lanes
-from .descent_loop import Record, Status, Trainer, blow_up_limit
+from .descent_loop import Record, Status, Trainer, blow_up_limit, loss_on_test
 from .descent_plan import Phase, Plan
-from .row_passes import mean_loss
-from .simd import WIDTH
-from .small import aligned
+from .simd import WIDTH, aligned
 
 Array = npt.NDArray[np.float64]
 
@@ -50,10 +47,7 @@ class LaneRun:
 
     def test_loss(self) -> float:
         """Loss on the test set, nan without one."""
-        test = self.plan.data.test
-        if test is None:
-            return float("nan")
-        return float(mean_loss(compiled(test.X), test.y, np.ascontiguousarray(self.beta)))
+        return loss_on_test(self.plan, np.ascontiguousarray(self.beta))
 
 
 class LaneTrainer:
@@ -161,7 +155,7 @@ class LaneTrainer:
     def _note(self, which: Sequence[int]) -> None:
         for k in which:
             run, at = self.runs[k], divmod(k, WIDTH)
-            if self.active[at]:
+            if self.active[at] and run.history[-1][0] != self.step:
                 run.loss = float(self.loss[at])
                 run.history.append((self.step, 0, run.loss, run.test_loss()))
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from ..design import compiled, weighted_gram
+from ..errors import InputError
 from . import radau_steps as steps
 from .field import FlowField
 from .newton import Array
@@ -155,8 +157,12 @@ class Integrator:
     def _factorize(self) -> None:
         """Factorise the stiff part of the Jacobian at the present state."""
         field, carried = self.field, self._carried
-        P = weighted_gram(field.X, carried.s)
-        M = metric(P, field.m, field.rho)
-        carried.back[:], carried.forward[:], values = stiff_modes(M, P, field.m == 1)
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                P = weighted_gram(field.X, carried.s)
+                modes = stiff_modes(metric(P, field.m, field.rho), P, field.m == 1)
+        except (FloatingPointError, LinAlgError):
+            raise InputError("the flow leaves double precision: rescale X, y and alpha") from None
+        carried.back[:], carried.forward[:], values = modes
         carried.rates[:] = np.maximum(values, 0.0) / len(values)
         carried.control[steps.AGE] = 0.0

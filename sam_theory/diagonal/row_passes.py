@@ -160,7 +160,8 @@ row_residual = by_kind(_dense_residual, _sparse_residual)
 
 
 @numba.njit(forceinline=True)
-def _move(j, move, shrink, w_plus, w_minus, beta, low):
+def move_coordinate(j, move, shrink, w_plus, w_minus, beta, low):
+    """Multiply w+- by 1 -+ move - shrink; low is the running minimum of the factors."""
     cp = 1.0 - move - shrink
     cm = 1.0 + move - shrink
     p = w_plus[j] * cp
@@ -174,15 +175,7 @@ def _move(j, move, shrink, w_plus, w_minus, beta, low):
 @numba.njit(cache=True)
 def _dense_single(X, i, step, shrink, w_plus, w_minus, beta, low):
     for j in range(beta.shape[0]):
-        move = step * X[i, j]
-        cp = 1.0 - move - shrink
-        cm = 1.0 + move - shrink
-        p = w_plus[j] * cp
-        q = w_minus[j] * cm
-        w_plus[j] = p
-        w_minus[j] = q
-        beta[j] = 0.5 * ((p - q) * (p + q))
-        low[j] = min(low[j], min(cp, cm))
+        move_coordinate(j, step * X[i, j], shrink, w_plus, w_minus, beta, low)
 
 
 @numba.njit(cache=True)
@@ -191,7 +184,7 @@ def _sparse_single(X, i, step, shrink, w_plus, w_minus, beta, low):
     first, last = X.indptr[i], X.indptr[i + 1]
     if shrink == 0.0:
         for k in range(first, last):
-            _move(X.indices[k], step * X.data[k], 0.0, w_plus, w_minus, beta, low)
+            move_coordinate(X.indices[k], step * X.data[k], 0.0, w_plus, w_minus, beta, low)
         return
     k = first
     for j in range(beta.shape[0]):
@@ -199,7 +192,7 @@ def _sparse_single(X, i, step, shrink, w_plus, w_minus, beta, low):
         if k < last and X.indices[k] == j:
             x = X.data[k]
             k += 1
-        _move(j, step * x, shrink, w_plus, w_minus, beta, low)
+        move_coordinate(j, step * x, shrink, w_plus, w_minus, beta, low)
 
 
 single_update = by_kind(_dense_single, _sparse_single)

@@ -19,6 +19,7 @@ import numpy as np
 from .descent_kernels import DIVERGED, DONE, REACHED, gradient_norm
 from .lanes import ascent_lengths
 from .simd import (
+    aligned,
     lane_sum,
     load,
     load_rows,
@@ -59,15 +60,6 @@ def small_design(X, y, powers):
         e=aligned(np.zeros(d)),
         point=aligned(np.zeros(d)),
     )
-
-
-def aligned(values):
-    """Flat copy that begins at a multiple of 64 bytes, so that no register crosses a cache line."""
-    memory = np.empty(values.size + 8)
-    skip = (-memory.ctypes.data % 64) // 8
-    out = memory[skip : skip + values.size]
-    out[:] = values.ravel()
-    return out
 
 
 @numba.njit(forceinline=True)

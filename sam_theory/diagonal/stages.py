@@ -123,15 +123,15 @@ def network(log_alpha, d, rho, theta, delta, beta, s):
 
 
 @numba.njit(forceinline=True)
-def _examples(rows, X, X2, X3, i, at, y, beta, s, rho, r_out, d_nu, d_delta):
-    """Rates of nu, and the sums behind that of Delta, of some rows from i with one row a block."""
+def _examples(rows, X, X2, X3, i, y, beta, s, rho, r_out, d_nu, d_delta):
+    """Rates of nu, and the sums behind that of Delta, of some rows from i, one row a block."""
     n, d = X.shape
     r, q, c = rows, rows, rows
     for j in range(d):
         p = load(beta, j)
         r = rank_one(r, X, i, j, p)
-        q = rank_one(q, X2, at, j, load(s, j))
-        c = rank_one(c, X3, at, j, p)
+        q = rank_one(q, X2, 0, j, load(s, j))
+        c = rank_one(c, X3, 0, j, p)
     r = r - load_rows(rows, y, i)
     store(r_out, i, r)
     e = splat(rho) * r
@@ -139,7 +139,7 @@ def _examples(rows, X, X2, X3, i, at, y, beta, s, rho, r_out, d_nu, d_delta):
     store(d_nu, i, rows - after)
     share = r * after
     for j in range(d):
-        store(d_delta, j, weighted_sum(load(d_delta, j), X2, at, j, share))
+        store(d_delta, j, weighted_sum(load(d_delta, j), X2, 0, j, share))
 
 
 @numba.njit(forceinline=True)
@@ -149,10 +149,10 @@ def _dense_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
     full = n - n % 4
     for i in range(0, full, 4):
         fill_powers(X, i, i + 4, X2, X3)
-        _examples(zero4(), X, X2, X3, i, 0, y, beta, s, rho, r, d_nu, d_delta)
+        _examples(zero4(), X, X2, X3, i, y, beta, s, rho, r, d_nu, d_delta)
     for i in range(full, n):
         fill_powers(X, i, i + 1, X2, X3)
-        _examples(zero(), X, X2, X3, i, 0, y, beta, s, rho, r, d_nu, d_delta)
+        _examples(zero(), X, X2, X3, i, y, beta, s, rho, r, d_nu, d_delta)
 
 
 _image = by_kind(_dense_image, _sparse_image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from sam_theory.sweeps.records import Outcome
 if TYPE_CHECKING:
     import pandas as pd
 
+# A column of type str cannot hold half a surrogate pair; an object column can.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST = 2**63
 _EXACT = 2**53
 STATES = ("done", "failed", "missing", "damaged")
@@ -123,11 +126,8 @@ def _column(values: list[Any]) -> Any:
         return np.array(values, dtype=np.float64)
     if kinds == {int} and all(-_LARGEST <= value < _LARGEST for value in values):
         return np.array(values, dtype=np.int64)
-    if kinds == {str}:
-        try:
-            return pd.array(values, dtype="str")
-        except UnicodeError:
-            pass
+    if kinds == {str} and not any(map(_SURROGATE.search, values)):
+        return pd.array(values, dtype="str")
     column = np.empty(len(values), dtype=object)
     for j, value in enumerate(values):
         column[j] = value

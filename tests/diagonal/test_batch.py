@@ -84,6 +84,15 @@ def test_tolerance_and_divergence_stop_single_settings():
     assert "diverged" in repr(batch)
 
 
+def test_a_tolerance_met_at_the_start_is_one_row():
+    data = st.sparse_regression(n_test=10)
+    chosen = many(data, [st.gd(), st.one_sam(0.05)], 2)
+    rest = {"steps": 50, "record": 10, "tol": 1e3}
+    batch = st.descend_batch(data, chosen, **rest)
+    assert [len(run.table) for run in batch] == [1] * 4
+    assert largest_difference(batch, **rest) == 0.0
+
+
 def test_large_problems_stream_the_rows(monkeypatch):
     data = st.sparse_regression(n=30, d=50, n_test=10)
     chosen = many(data, [st.one_sam(0.05)], 20)

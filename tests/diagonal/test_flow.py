@@ -223,6 +223,14 @@ def test_rank_deficient_rows():
         assert np.max(np.abs(X @ limit.beta - data.y)) < 1e-12
 
 
+def test_overflow_is_one_line():
+    rng = np.random.default_rng(0)
+    data = st.Regression(1e90 * rng.standard_normal((5, 8)), rng.standard_normal(5))
+    for algorithm in (st.n_sam(0.1), st.one_sam(0.1)):
+        with pytest.raises(st.InputError, match="the flow leaves double precision: rescale"):
+            st.implicit_bias(data, alpha=1.0, algorithm=algorithm)
+
+
 def test_zero_labels_stay_at_zero():
     data = st.Regression(np.eye(2, 3), np.zeros(2))
     for algorithm in (st.gd(), st.n_sam(0.1), st.one_sam(0.1)):
