@@ -6,6 +6,7 @@ import scipy.sparse
 
 import sam_theory as st
 from sam_theory.diagonal import row_passes, stages
+from sam_theory.diagonal.tail import _block_form
 
 RULES = [
     st.gd(),
@@ -80,3 +81,15 @@ def test_both_kinds_of_pass_are_compiled_callers_only():
     for chosen in (row_passes.block_gradient, stages._image):
         with pytest.raises(NotImplementedError, match="for compiled callers"):
             chosen()
+
+
+@pytest.mark.parametrize("m", [1, 3, 12])
+def test_the_tail_sums_within_blocks(m):
+    sparse, dense = both()
+    G = np.random.default_rng(0).standard_normal((12, 12))
+    mask = np.kron(np.eye(12 // m), np.ones((m, m)))
+    expected = np.diag(dense.X.T @ (G * mask) @ dense.X)
+    for data in (sparse, dense):
+        np.testing.assert_allclose(_block_form(data.X, G, m), expected, rtol=1e-12, atol=1e-12)
+    if m < 12:
+        assert np.max(np.abs(expected - np.diag(dense.X.T @ G @ dense.X))) > 0.1
