@@ -283,7 +283,7 @@ def beyond(_typing: Any, _value: Any, _low: Any, _high: Any) -> Any:
 
 
 def _elementwise(apply: Callable[[Any, list[Any]], Any], arity: int) -> Callable[..., Any]:
-    """Intrinsic of ``arity`` lanes that acts on each row."""
+    """Intrinsic of one or two lanes that acts on each row."""
 
     def signature(kinds: tuple[Any, ...]) -> Any:
         if not all(isinstance(kind, Lanes) for kind in kinds):
@@ -305,19 +305,12 @@ def _elementwise(apply: Callable[[Any, list[Any]], Any], arity: int) -> Callable
             return signature((a,))
 
         return one
-    if arity == 2:
-
-        @intrinsic
-        def two(_typing: Any, a: Any, b: Any) -> Any:
-            return signature((a, b))
-
-        return two
 
     @intrinsic
-    def three(_typing: Any, a: Any, b: Any, c: Any) -> Any:
-        return signature((a, b, c))
+    def two(_typing: Any, a: Any, b: Any) -> Any:
+        return signature((a, b))
 
-    return three
+    return two
 
 
 def _call(name: str) -> Callable[[Any, list[Any]], Any]:
