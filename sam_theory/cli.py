@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sam_theory.output import Report
     from sam_theory.regression import Regression
 
+COMMANDS = (*sweeps.COMMANDS,)
+"""The subcommands that other rooms bring."""
 KINDS = ("gd", "sgd", "n-sam", "m-sam", "1-sam")
 _EXAMPLES = {
     "bias": "sam-theory bias data.csv --target y --alpha 0.1 --algorithm 1-sam --rho 0.1",
@@ -61,15 +63,17 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         _add_arguments(command, finite_steps=name != "bias")
-    command = commands.add_parser(
-        "sweep",
-        help=sweeps.HELP,
-        description=sweeps.HELP,
-        epilog=sweeps.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    sweeps.add_arguments(command)
+    for extra in COMMANDS:
+        command = commands.add_parser(
+            extra.name,
+            help=extra.help,
+            description=extra.help,
+            epilog=extra.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        extra.add_arguments(command)
+        command.set_defaults(run=extra.run)
     return parser
 
 
@@ -108,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = build_parser().parse_args(argv)
-        if arguments.command == "sweep":
-            return sweeps.sweep(arguments, _show)
+        if hasattr(arguments, "run"):
+            return int(arguments.run(arguments, _show))
         from sam_theory.output import check_outputs
 
         check_outputs(arguments)

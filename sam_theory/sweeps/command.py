@@ -6,11 +6,11 @@ import argparse
 import os
 import sys
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam_theory.commands import Command, Show
 from sam_theory.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def sweep(arguments: argparse.Namespace, show: Callable[[str], None]) -> int:
+def sweep(arguments: argparse.Namespace, show: Show) -> int:
     """Run the command; returns the exit status.
 
     Parameters
@@ -276,3 +276,6 @@ def _reasons(cells: pd.DataFrame) -> list[str]:
     if len(cells) > _SHOWN:
         lines.append(f"... and {len(cells) - _SHOWN} more")
     return lines
+
+
+COMMANDS = (Command("sweep", HELP, EPILOG, add_arguments, sweep),)
