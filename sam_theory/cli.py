@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sam_theory import __version__
+from sam_theory.convergence import command as rates
 from sam_theory.errors import InputError, MissingExtra
+from sam_theory.relu import command as relu
 from sam_theory.sweeps import command as sweeps
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from sam_theory.output import Report
     from sam_theory.regression import Regression
 
-COMMANDS = (*sweeps.COMMANDS,)
+COMMANDS = (*sweeps.COMMANDS, *rates.COMMANDS, *relu.COMMANDS)
 """The subcommands that other rooms bring."""
 KINDS = ("gd", "sgd", "n-sam", "m-sam", "1-sam")
 _EXAMPLES = {
