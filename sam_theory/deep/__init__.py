@@ -1,0 +1,1 @@
+"""Deep networks with m-SAM on NumPy or cupy, without torch."""
