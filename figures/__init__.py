@@ -9,4 +9,9 @@ FIGURES = {
     "loss_curves": ("loss_curves", "theory_vs_simulation"),
     "alpha_effective": ("alpha_effective", "theory_vs_simulation"),
     "test_loss_vs_rho": ("theory_vs_simulation", "theory_vs_simulation"),
+    "convergence_rates": ("convergence_rates", "convergence_rates"),
+    "convergence_slack": ("convergence_rates", "convergence_rates"),
+    "relu_fits": ("relu_fits", "relu_complexity"),
+    "relu_complexity": ("relu_complexity_summary", "relu_complexity"),
+    "relu_path": ("relu_path", "relu_complexity"),
 }
