@@ -185,6 +185,8 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
     count = _integer(f"{where}steps", steps)
     if not 1 <= count <= MOST_STEPS:
         raise InputError(f"{where}steps must be between 1 and {MOST_STEPS}, not {count}")
+    if isinstance(step_size, float) and 0.0 < step_size < math.inf:
+        return Phase(algorithm, step_size, count)
     try:
         sizes = np.array(step_size, dtype=np.float64)
     except (TypeError, ValueError):
@@ -201,8 +203,8 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
 
 def _marks(record: Any, first: int, last: int) -> Rows:
     if record is None:
-        steps = np.empty(0, np.int64)
-    elif np.ndim(record) == 0:
+        return np.array([last], dtype=np.int64)
+    if np.ndim(record) == 0:
         every = _integer("record", record)
         if every < 1:
             raise InputError(f"record must be >= 1, not {every}")

@@ -66,6 +66,7 @@ class LaneTrainer:
         self.decay, self.rho = np.zeros_like(self.loss), np.zeros_like(self.loss)
         self.active = np.zeros(self.loss.shape, dtype=bool)
         self.step = 0
+        self.begun: dict[int, float] = {}
         self.runs: list[LaneRun | Trainer] = [self._enter(k, plan) for k, plan in enumerate(plans)]
 
     def _empty(self, items: int) -> Array:
@@ -77,9 +78,7 @@ class LaneTrainer:
 
     def _enter(self, k: int, plan: Plan) -> LaneRun:
         rule, at = plan.phases[0].algorithm, divmod(k, WIDTH)
-        base = float(plan.data.loss(np.zeros(plan.data.d)))
-        if not np.isfinite(base):
-            raise InputError("alpha, X and y are so large that the initial loss overflows")
+        base = self._initial_loss(plan)
         run = LaneRun(
             plan,
             base,
@@ -98,6 +97,16 @@ class LaneTrainer:
         self.active[at] = True
         run.history.append((0, 0, run.loss, run.test_loss()))
         return run
+
+    def _initial_loss(self, plan: Plan) -> float:
+        """Return the loss at beta = 0, once for each set of labels."""
+        key = id(plan.data)
+        if key not in self.begun:
+            base = float(plan.data.loss(np.zeros(plan.data.d)))
+            if not np.isfinite(base):
+                raise InputError("alpha, X and y are so large that the initial loss overflows")
+            self.begun[key] = base
+        return self.begun[key]
 
     def run(self, report: Callable[[float], None] | None = None) -> list[LaneRun | Trainer]:
         """Carry out all plans; returns their ends in order."""

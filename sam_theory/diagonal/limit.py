@@ -206,10 +206,12 @@ def initial_scale(alpha: npt.ArrayLike, d: int) -> Array:
         scale = as_coordinates(alpha, d)
     except (TypeError, ValueError):
         raise InputError(f"alpha must be a positive number or {d} of them") from None
+    low, high = ALPHA_RANGE
+    if ((scale >= low) & (scale <= high)).all():
+        return scale
     bad = ~(np.isfinite(scale) & (scale > 0.0))
     if np.any(bad):
         raise InputError(f"alpha must be positive and finite, got {scale[bad][0]:g}")
-    low, high = ALPHA_RANGE
     outside = (scale < low) | (scale > high)
     if np.any(outside):
         raise InputError(f"alpha must lie between {low:g} and {high:g}, got {scale[outside][0]:g}")

@@ -292,4 +292,6 @@ def _add(high: Array, low: Array, step: Array) -> tuple[Array, Array]:
 
 def as_coordinates(value: Any, d: int) -> Array:
     """Return value broadcast to a fresh (d,) float64 array."""
+    if isinstance(value, float):
+        return np.full(d, value)
     return np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), (d,)))
