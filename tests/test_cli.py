@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import sam_theory as st
-from sam_theory.cli import _Bar, main
+from sam_theory.cli import main
+from sam_theory.progress import Bar
 
 
 def write_csv(path, data):
@@ -306,7 +307,7 @@ def test_a_failed_factorisation_is_one_line(file, tmp_path, capsys, monkeypatch)
 
 def test_the_bar_is_for_terminals(capsys, monkeypatch):
     def shown():
-        with _Bar("theory") as bar:
+        with Bar("theory") as bar:
             bar(0.5)
             bar.bar.refresh()
         return capsys.readouterr().err
