@@ -16,11 +16,24 @@ from threadpoolctl import threadpool_limits
 from analysis.store import RESULTS, check_writable, write_atomically
 from sam_theory._threads import VARIABLE
 
-from . import batches, convex, flows, large, machine, rates, relu, roofline, rows, scaling, steps
+from . import (
+    batches,
+    convex,
+    deep,
+    flows,
+    large,
+    machine,
+    rates,
+    relu,
+    roofline,
+    rows,
+    scaling,
+    steps,
+)
 
 GROUPS: dict[str, ModuleType] = {
     module.GROUP: module
-    for module in (steps, flows, convex, batches, rates, relu, scaling, roofline, large)
+    for module in (steps, flows, convex, batches, rates, relu, deep, scaling, roofline, large)
 }
 NAME = "benchmarks"
 

@@ -154,13 +154,14 @@ def page(folder: Path | None = None) -> tuple[str, int, int]:
     coordinates = tables["alpha_effective"][0]
     first = coordinates[coordinates["data_set"] == coordinates["data_set"].iloc[0]]
     largest = first.groupby("algorithm")["rho"].transform("max")
-    figures = [picture(name, folder) for name in FIGURES]
+    pictures = [name for name, (_, study) in FIGURES.items() if study == STUDY]
+    figures = [picture(name, folder) for name in pictures]
     details = {
         "loss_curves": rows(tables["loss_curves"][0], CURVES),
         "alpha_effective": rows(first[first["rho"] == largest], COORDINATES),
         "theory_vs_simulation": rows(tables["theory_vs_simulation"][0], COMPARISON),
     }
-    for figure, name in zip(figures, FIGURES, strict=True):
+    for figure, name in zip(figures, pictures, strict=True):
         figure["details"] = details[FIGURES[name][0]]  # type: ignore[assignment]
     template = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined

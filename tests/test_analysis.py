@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import sam_theory as st
+from analysis import STUDIES, data, store
 from analysis import __main__ as command
-from analysis import data, store
 from analysis import theory_vs_simulation as study
 from analysis.verdict import verdict
 
@@ -168,7 +168,7 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
 def test_unknown_study(capsys):
     assert command.main(["nonsense"]) == 2
     error = capsys.readouterr().err
-    assert error == "no study named nonsense; known: theory_vs_simulation\n"
+    assert error == f"no study named nonsense; known: {', '.join(STUDIES)}\n"
 
 
 def test_unwritable_results_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
