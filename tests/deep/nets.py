@@ -9,6 +9,7 @@ import numpy as np
 from sam_theory.deep.backend import Backend
 from sam_theory.deep.lanes import Workspace
 from sam_theory.deep.network import build_model
+from sam_theory.deep.training import State, Step
 
 DATA = Path(__file__).parents[1] / "data" / "deep"
 BACKENDS = ("numpy", "arrays")
@@ -74,3 +75,19 @@ def gradient_errors(objective, gradient, weights, views, rng, h=1e-5):
         slope = (objective(weights + h * direction) - objective(weights - h * direction)) / (2 * h)
         errors[name] = abs(slope - np.vdot(part, view)) / size
     return errors
+
+
+def small(name="resnet_tiny_gn", precision="float32", n=6, **more):
+    network, w, buffers = make(name, 4, 3, (1, 8, 8), precision=precision, **more)
+    return network, State.start(w, buffers), *batch(network, n)
+
+
+def stepped(rule, *, count=2, **more):
+    network, state, images, labels = small(**more)
+    step = Step(network, rule)
+    reports = [step(state, images, labels, 0.1) for _ in range(count)]
+    return state, reports
+
+
+def bits(state):
+    return state.weights.tobytes(), state.velocity.tobytes(), state.buffers.tobytes()
