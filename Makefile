@@ -24,7 +24,7 @@ help:
 	@echo 'make test-slow  the tests that take minutes'
 	@echo 'make bench      this project beside what a user would pick instead'
 	@echo 'make lint       ruff and mypy'
-	@echo 'make docs       check that the printed formulas are the derived ones'
+	@echo 'make docs       the documentation: results/docs/index.html'
 	@echo 'make clean      remove .venv, results and caches'
 	@echo 'PYTHON=...      the Python (3.11 or newer) that makes .venv'
 
@@ -66,7 +66,9 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	@$(RUN) -m sam_theory.diagonal.derivation --check
+	@$(RUN) -m sphinx -b html -W --keep-going -q docs results/docs
+	@echo 'results/docs/index.html'
 
 clean:
-	rm -rf .venv results build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv results docs/_made build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

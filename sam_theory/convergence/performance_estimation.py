@@ -186,12 +186,16 @@ def worst_case_table(
 
     Parameters
     ----------
-    class_name, beta, mu, measure
+    class_name : str
+        As in :func:`worst_case`.
+    beta : float
         As in :func:`worst_case`.
     gammas, rhos : iterable of float
         Step sizes and radii.
     horizons : iterable of int
         Numbers of steps.
+    mu, measure : optional
+        As in :func:`worst_case`.
 
     Returns
     -------

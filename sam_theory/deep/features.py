@@ -70,9 +70,11 @@ def error_rates(
     Parameters
     ----------
     network : Network
+        A network of :func:`build_model`.
     logits : array of shape (n, outputs)
         As :meth:`Network.evaluate` returns them.
     labels : integer array of shape (n,)
+        Classes.
     noisy : boolean array of shape (n,), optional
         Which labels were changed; None is none.
 

@@ -63,6 +63,7 @@ def hessian_product(
     network, weights, buffers, images, labels
         As in :func:`sam_theory.deep.sharpness.m_sharpness`; the loss is the mean over all images.
     regularizer : Regularizer, optional
+        Added to the loss; none by default.
     step : float, optional
         h along the unit vector; by precision, see the module.
     micro_batch : int, optional

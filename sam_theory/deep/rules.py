@@ -26,6 +26,7 @@ class Rule:
     algorithm : Algorithm
         rho, m, normalized and ascent_steps are used; rho = 0 is SGD on the whole batch.
     regularizer : Regularizer
+        Added to the loss of every block.
     momentum : float
         In [0, 1).
     step_size : float

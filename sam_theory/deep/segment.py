@@ -67,6 +67,7 @@ def loss_along_segment(
     Parameters
     ----------
     network : Network
+        A network of :func:`build_model`.
     first, second : array of shape (size,)
         w_A at s = 0 and w_B at s = 1, both evaluated exactly.
     data : mapping of name to (images, labels)
@@ -110,6 +111,8 @@ def distance(network: Network, first: Any, second: Any) -> float:
     Parameters
     ----------
     network : Network
+        A network of :func:`build_model`.
     first, second : array of shape (size,)
+        Parameters of two networks.
     """
     return network.vectors.norm(first - second)

@@ -77,11 +77,13 @@ def m_sharpness(
     Parameters
     ----------
     network : Network
+        A network of :func:`build_model`.
     weights, buffers : array
         Parameters and running statistics.
     images : array of shape (n, height, width, channels)
         As :meth:`Network.images` returns them.
     labels : integer array of shape (n,)
+        Classes.
     rho : float
         Radius, > 0, over all perturbed parameters.
     m : int
@@ -206,8 +208,11 @@ def gradient_alignment(
     network, weights, buffers, images, labels
         As in :func:`m_sharpness`; all images form one block.
     rho : float
+        Radius of the perturbation.
     normalized : bool
+        Whether the ascent step is divided by the norm of the gradient.
     regularizer : Regularizer, optional
+        Added to the loss; none by default.
 
     Returns
     -------

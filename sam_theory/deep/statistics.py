@@ -18,7 +18,9 @@ def reestimated_buffers(network: Network, weights: Any, batches: Iterable[Any]) 
     Parameters
     ----------
     network : Network
+        A network of :func:`build_model`.
     weights : array of shape (size,)
+        Parameters.
     batches : iterable of arrays of shape (n, height, width, channels)
         As :meth:`Network.images` returns them; every batch counts alike.
 

@@ -93,6 +93,7 @@ class Report(NamedTuple):
     step_norm : float
         Norm of the mean gradient that was used.
     rho : float
+        Radius of the perturbation.
     """
 
     done: bool
@@ -111,7 +112,9 @@ class Step:
     Parameters
     ----------
     network : Network
+        A network of :func:`build_model`.
     rule : Rule
+        What a step does.
 
     Raises
     ------

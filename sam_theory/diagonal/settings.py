@@ -73,10 +73,13 @@ def settings_grid(
     Parameters
     ----------
     algorithm : Algorithm or iterable of Algorithm
+        What is run.
     alpha, step_size : float or sequence of float
         One number per setting; use :class:`Setting` for arrays per coordinate or per step.
     seed : int or iterable of int, optional
+        Source of the minibatches of a stochastic algorithm.
     data : Regression or iterable of Regression, optional
+        Instead of the data of the batch.
 
     Raises
     ------

@@ -47,6 +47,7 @@ def save_checkpoint(result: Training, path: str | PathLike[str]) -> None:
     Parameters
     ----------
     result : Training
+        What is saved.
     path : path
         Ends with ``.npz``. The file is either the old one or all of the new one, also if the
         process or the machine stops meanwhile.

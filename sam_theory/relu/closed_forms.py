@@ -54,6 +54,7 @@ class Expansion:
     Attributes
     ----------
     network : Network
+        Where.
     X : (n, d) array
     z : (n, width) array
         w_j . x_i + b_j.
@@ -145,7 +146,9 @@ def objective(network: Network, data: Regression, *, objective: Objective = "hal
     Parameters
     ----------
     network : Network
+        Where.
     data : Regression
+        X dense, of the network's input dimension.
     objective : {"half_sum", "half_mean"}
 
     Raises

@@ -90,6 +90,7 @@ def measure(
     Parameters
     ----------
     result : Training
+        A run on data with one feature.
     merge : float
         Kinks closer than this share of the range of x are one, 0 <= merge < 1.
     share : float
@@ -154,7 +155,9 @@ def compare(
     Parameters
     ----------
     data : Regression
+        Examples with one feature.
     entries : iterable of Entry
+        What is compared: label, run and seed of each.
     rho : float
         Radius of the sharpness.
     threads, progress
@@ -241,6 +244,7 @@ def paired_differences(
     base : str
         Name of the runs to compare with.
     measures : sequence of str
+        Columns of the table that are compared.
 
     Returns
     -------

@@ -123,7 +123,9 @@ def measure_curvature(
     Parameters
     ----------
     network : Network
+        Where.
     data : Regression
+        X dense, of the network's input dimension.
     objective : {"half_sum", "half_mean"}
     dense_below : int
         Networks of at most this many parameters get the whole Hessian in closed form; larger ones

@@ -270,6 +270,7 @@ def measure_geometry(
     Parameters
     ----------
     network : Network
+        What is measured.
     X : (n, d) array
         Examples; (n,) will do if d = 1.
     tolerance, least_change : float

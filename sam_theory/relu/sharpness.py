@@ -48,7 +48,9 @@ def m_sharpness(
     Parameters
     ----------
     network : Network
+        Centre of the ball.
     data : Regression
+        X dense, of the network's input dimension.
     rho : float
         Radius > 0 in weight space.
     m : int, optional
