@@ -13,6 +13,7 @@ import sam_theory  # noqa: E402
 
 project = "sam_theory"
 author = "The sam_theory authors"
+project_copyright = "The sam_theory authors, MIT licence"
 release = version = sam_theory.__version__
 extensions = [
     "myst_parser",

@@ -145,7 +145,9 @@ def _refute(problem: Problem, arguments: argparse.Namespace, show: Show) -> bool
         line = (
             f"  {row['constant']:<10} claimed {row['claimed']:.6g}, worst found {row['found']:.6g}"
         )
-        lines.append(f"{line}: {row['verdict']}")
+        with_minimum = row["constant"] == "mu" and row["verdict"] == "refuted"
+        note = ", with the claimed minimum" if with_minimum else ""
+        lines.append(f"{line}: {row['verdict']}{note}")
         for key in ("point", "other"):
             if row[key]:
                 lines.append(f"    at w = {row[key]}")

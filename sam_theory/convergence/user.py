@@ -46,7 +46,8 @@ def claim(
     beta : float
         Claimed smoothness of every l_i.
     minimum : float
-        Claimed least value L*, or a lower bound of it.
+        Claimed least value L*. A lower bound will do unless mu is claimed: the PL inequality is
+        about L - L*, and with a value below the true one it fails near the minimum.
     n : int, optional
         Number of examples; L is the mean of the l_i. None: one function, nothing random.
     mu : float, optional
