@@ -16,4 +16,7 @@ STUDIES = {
     "noisy_labels": "noisy labels with and without early stopping",
     "depth": "deeper diagonal networks against the smallest l1 norm",
     "lasso_path": "the time average of gradient flow at small scale against the lasso path",
+    "deep_effect_of_m": "test error of a small ResNet against the radius, for ERM and every m",
+    "deep_fine_tuning": "ERM then SAM and SAM then ERM in a small ResNet",
+    "deep_label_noise": "a small ResNet with 60 % wrong labels, with and without early stopping",
 }

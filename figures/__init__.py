@@ -31,4 +31,8 @@ FIGURES = {
     "noisy_labels": ("noisy_labels_curves", "noisy_labels"),
     "depth": ("depth", "depth"),
     "lasso_path": ("lasso_path", "lasso_path"),
+    "deep_effect_of_m": ("deep_effect_of_m_summary", "deep_effect_of_m"),
+    "deep_sharpness": ("deep_effect_of_m", "deep_effect_of_m"),
+    "deep_fine_tuning": ("deep_fine_tuning", "deep_fine_tuning"),
+    "deep_label_noise": ("deep_label_noise", "deep_label_noise"),
 }

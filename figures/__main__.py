@@ -1,12 +1,16 @@
-"""``python -m figures NAME``: draw one picture, all pictures of a study, or the report page."""
+"""``python -m figures NAME | all``: draw one picture, those of a study, all, or the report page."""
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
+import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from figures import FIGURES, store
 
@@ -21,7 +25,7 @@ def render(name: str, file_format: str, *, folder: Path | None = None) -> bytes:
     name : str
         A picture of :data:`figures.FIGURES`.
     file_format : {"svg", "pdf", "png"}
-        Of the file; text stays text in SVG and PDF.
+        Of the file; text stays text in SVG and PDF. Its metadata hold the settings of the study.
     folder : pathlib.Path, optional
         Where the tables are, ``results/`` by default.
 
@@ -37,51 +41,97 @@ def render(name: str, file_format: str, *, folder: Path | None = None) -> bytes:
 
     from figures import style
 
-    table, _ = store.read_table(*FIGURES[name], folder=folder)
+    table, sidecar = store.read_table(*FIGURES[name], folder=folder)
     figure = import_module(f"figures.{name}").draw(table)
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[file_format]
     buffer = io.BytesIO()
     with style.house(name):
-        figure.savefig(buffer, format=file_format, metadata=undated)
+        figure.savefig(buffer, format=file_format, metadata=_metadata(file_format, name, sidecar))
     plt.close(figure)
     return buffer.getvalue()
+
+
+def _metadata(file_format: str, name: str, sidecar: dict[str, Any]) -> dict[str, str | None]:
+    """Return title and settings under the names that the format knows; no date of drawing."""
+    settings = json.dumps(
+        {"table": f"{FIGURES[name][0]}.csv", "settings": sidecar.get("settings", {})}
+    )
+    described: dict[str, dict[str, str | None]] = {
+        "svg": {"Title": name, "Description": settings, "Date": None},
+        "pdf": {"Title": name, "Subject": settings, "CreationDate": None},
+        "png": {"Title": name, "Description": settings},
+    }
+    return described[file_format]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Draw what the command line names.
 
-    Exit status 2 for an unknown name, a missing table or a file that cannot be written; 1 if a
-    comparison in the report fails.
+    Exit status 2 for an unknown name, a missing or unfit table or a file that cannot be written (of
+    several pictures, those that can be drawn are); 1 if a comparison in the report fails.
     """
     studies = sorted({study for _, study in FIGURES.values()})
-    known = ", ".join([*FIGURES, *studies, "report"])
+    known = ", ".join(dict.fromkeys([*FIGURES, *studies, "all", "report"]))
     parser = argparse.ArgumentParser(
         prog="python -m figures",
-        description="Draw a picture, all pictures of a study, or the report page, from results/.",
+        description="Draw a picture, all pictures of a study, all there are, or the report page, "
+        "from results/.",
     )
     parser.add_argument("name", metavar="NAME", help=known)
-    name = parser.parse_args(argv).name
-    chosen = [figure for figure, (_, study) in FIGURES.items() if name in (figure, study)]
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="first run the studies whose tables are missing, in their quick size",
+    )
+    arguments = parser.parse_args(argv)
+    name = arguments.name
+    chosen = [f for f, (_, study) in FIGURES.items() if name in ("all", f, study)]
     if not chosen and name != "report":
         print(f"no picture named {name}; known: {known}", file=sys.stderr)
         return 2
-    try:
-        for figure in chosen:
-            for file_format in FORMATS:
-                path = store.RESULTS / "figures" / f"{figure}.{file_format}"
-                store.write_atomically(path, render(figure, file_format))
-            print(f"results/figures/{figure}: {', '.join(FORMATS)}")
-        if name == "report":
-            from figures import report
+    if arguments.quick:
+        make_missing(chosen)
+    failed = [figure for k, figure in enumerate(chosen, 1) if not draw(figure, k, len(chosen))]
+    if failed:
+        return 2
+    return write_report() if name == "report" else 0
 
-            html, agree, compared = report.page()
-            store.write_atomically(store.RESULTS / "report" / "index.html", html.encode())
-            print(f"results/report/index.html: {agree} of {compared} comparisons agree")
-            return 0 if agree == compared else 1
+
+def make_missing(chosen: Sequence[str]) -> None:
+    """Run, in processes of their own, the studies behind pictures whose tables are missing."""
+    for study in dict.fromkeys(FIGURES[figure][1] for figure in chosen):
+        tables = [table for table, home in FIGURES.values() if home == study]
+        if not all((store.RESULTS / f"{table}.csv").is_file() for table in tables):
+            subprocess.run([sys.executable, "-m", "analysis", study], cwd=store.ROOT, check=False)
+
+
+def draw(figure: str, number: int, total: int) -> bool:
+    """Draw one picture in all formats, its table beside it; whether that could be done."""
+    place = store.RESULTS / "figures"
+    try:
+        for file_format in FORMATS:
+            store.write_atomically(place / f"{figure}.{file_format}", render(figure, file_format))
+        table = store.RESULTS / f"{FIGURES[figure][0]}.csv"
+        store.write_atomically(place / f"{figure}.csv", table.read_bytes())
+    except (OSError, ValueError) as error:
+        print(f"figures: {error}", file=sys.stderr)
+        return False
+    progress = f"[{number}/{total}] " if total > 1 else ""
+    print(f"{progress}results/figures/{figure}: {', '.join(FORMATS)}, csv", flush=True)
+    return True
+
+
+def write_report() -> int:
+    """Write the report page; 0 if all comparisons in it agree, 1 if not, 2 if it cannot be."""
+    from figures import report
+
+    try:
+        html, agree, compared = report.page()
+        store.write_atomically(store.RESULTS / "report" / "index.html", html.encode())
     except (OSError, ValueError) as error:
         print(f"figures: {error}", file=sys.stderr)
         return 2
-    return 0
+    print(f"results/report/index.html: {agree} of {compared} comparisons agree")
+    return 0 if agree == compared else 1
 
 
 if __name__ == "__main__":

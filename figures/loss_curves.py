@@ -16,9 +16,12 @@ COLUMNS = (
 )  # fmt: skip
 CAPTION = (
     "Loss of GD, n-SAM and 1-SAM on the published 20 x 30 instance, with the published step "
-    "size. Dashed lines in panel b: the test loss that the theory of the flow predicts "
-    "without running a step. Markers at the end: the limit of that very run by the "
-    "finite-step identity, which includes the effect of the step size."
+    "size. Dashed lines in panel b: the test loss that the theory of the flow predicts without "
+    "running a step. Markers at the end: the limit of that very run by the finite-step identity, "
+    "which includes the effect of the step size. Published figure of the same quantities (1e6 "
+    "iterations, other settings, which the code does not state; read off the figure): test loss "
+    "1.2e-3 of GD and n-SAM, 1.5e-4 of 1-SAM. There too 1-SAM ends lowest; n-SAM ends level with "
+    "GD, here above it at ρ = 1."
 )
 ALT = (
     "Train loss against steps above, test loss against steps below with a dashed line at each "

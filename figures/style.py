@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 COLUMN_WIDTH = 4.2
 """Width of a picture in inches; text of 8 points stays readable when printed at 3.3 inches."""
@@ -62,6 +63,9 @@ LOOKS = {
 }
 
 
+NAMES = {"gd": "GD", "sgd": "SGD", "n-sam": "n-SAM", "m-sam": "m-SAM", "1-sam": "1-SAM"}
+
+
 @contextmanager
 def house(name: str) -> Iterator[None]:
     """Apply the look to what is drawn inside; `name` makes the ids inside an SVG reproducible."""
@@ -82,6 +86,18 @@ def require(columns: Iterable[str], needed: tuple[str, ...], name: str) -> None:
     missing = [column for column in needed if column not in present]
     if missing:
         raise ValueError(f"table {name} lacks the columns {', '.join(missing)}")
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis at its decades alone; at 1, 2 and 5 where it has less than two."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    wide = high >= 100.0 * low
+    axis.set_major_locator(LogLocator(10.0, subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axis.set_minor_formatter(NullFormatter())
+    if not wide:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def letter(axes: Axes, index: int, text: str) -> None:

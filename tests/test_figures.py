@@ -229,7 +229,7 @@ def test_command_draws_and_judges(folder, monkeypatch, capsys):
     monkeypatch.setattr(store, "RESULTS", folder)
     assert command.main(["theory_vs_simulation"]) == 0
     made = {path.name for path in (folder / "figures").iterdir()}
-    assert made == {f"{name}.{ending}" for name in MAIN for ending in command.FORMATS}
+    assert made == {f"{name}.{ending}" for name in MAIN for ending in (*command.FORMATS, "csv")}
     assert command.main(["report"]) == 0
     contents = tables()
     contents["verdict"].loc[0, "agrees"] = False

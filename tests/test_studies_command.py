@@ -1,0 +1,51 @@
+"""``python -m analysis all``: every study in turn, what failed said and left out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+import sam_theory as st
+from analysis import STUDIES, store
+from analysis import __main__ as command
+
+
+@pytest.fixture
+def ran(monkeypatch, tmp_path):
+    """Stand-ins for all studies, which note that they ran; one refuses its input."""
+    names = []
+
+    def load(module):
+        name = module.removeprefix("analysis.")
+
+        def run(*, quick):
+            names.append((name, quick))
+            if name == "depth":
+                raise st.InputError("no data")
+            return [1, 2]
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(command, "import_module", load)
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    return names
+
+
+def test_all_runs_every_study_with_progress(ran, capsys):
+    assert command.main(["all"]) == 2
+    assert ran == [(name, True) for name in STUDIES]
+    shown = capsys.readouterr()
+    assert shown.out.count("2 rows") == len(STUDIES) - 1
+    assert f"[{len(STUDIES)}/{len(STUDIES)}] " in shown.err and "analysis: no data\n" in shown.err
+
+
+def test_one_study_in_full(ran, capsys):
+    assert command.main(["lasso_path", "--full"]) == 0
+    assert ran == [("lasso_path", False)]
+    assert capsys.readouterr().out.startswith("results/lasso_path.csv: 2 rows, 0 s")
+
+
+def test_every_study_can_be_imported():
+    for name in STUDIES:
+        assert callable(__import__(f"analysis.{name}", fromlist=["run"]).run)
