@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from figures import FIGURES, store
-from figures.__main__ import render
+from figures.render import render
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,6 +13,7 @@ import pytest
 
 from figures import FIGURES, report, store, style
 from figures import __main__ as command
+from figures.render import render
 
 # The pictures of the main study, which the report page shows; others have tests of their own.
 MAIN = {name: home for name, home in FIGURES.items() if home[1] == report.STUDY}
@@ -182,7 +183,7 @@ def test_missing_column_is_named(name):
 
 @pytest.mark.parametrize("file_format", command.FORMATS)
 def test_same_table_same_file(folder, file_format):
-    one, other = (command.render("alpha_effective", file_format, folder=folder) for _ in "ab")
+    one, other = (render("alpha_effective", file_format, folder=folder) for _ in "ab")
     assert one == other
     if file_format == "svg":
         assert b">coordinate</text>" in one
