@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-import twins
+import rates_twins as twins
 
 import sam_theory as st
 from sam_theory import convergence as rates

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import twins
+import rates_twins as twins
 
 import sam_theory as st
 from sam_theory import convergence as rates
