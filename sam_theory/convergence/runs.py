@@ -147,6 +147,8 @@ def simulate(
     InputError
         An argument does not fit, or the objective is nan at a finite point, which is named.
     """
+    from sam_theory.convergence.objectives import no_slope
+
     times = _horizons(horizons, len(schedule.step_sizes))
     batch, block = Algorithm(m=m, batch_size=batch_size).resolve(problem.n)
     count = checked_integer("seeds", seeds, 1)
@@ -162,14 +164,16 @@ def simulate(
     recorded = np.full((count, len(times), 3), np.inf)
     worst = np.full((count, 2), -np.inf)
     status = np.zeros(count, dtype=np.int64)
-    loop, value, region = _compiled(problem)
+    loop, value, slope, region = _compiled(problem)
+    plain = schedule.normalization == 0.0 or problem.p[0] == 0.0
+    direct = slope is not None and block == 1 and problem.region is None and plain
 
     def part(first: int) -> None:
         loop(
-            value, region, problem.A, problem.y, problem.p,
+            value, slope or no_slope, region, problem.A, problem.y, problem.p,
             starts, states, first, min(first + _SEEDS_PER_PART, count), batch, block,
             schedule.step_sizes, schedule.radii, float(schedule.normalization), times, track,
-            problem.region is not None, points, recorded, worst, status,
+            problem.region is not None, direct, points, recorded, worst, status,
         )  # fmt: skip
 
     parallel_map(part, range(0, count, _SEEDS_PER_PART), threads)
@@ -225,14 +229,15 @@ def _starts(problem: Problem, start: npt.ArrayLike | None, count: int) -> Array:
     return np.array(np.broadcast_to(chosen, (count, problem.d)), order="C")
 
 
-def _compiled(problem: Problem) -> tuple[Any, Any, Any]:
-    """Return the loop, the objective and the region, all compiled or all in Python."""
+def _compiled(problem: Problem) -> tuple[Any, Any, Any, Any]:
+    """Return loop, objective, slope or None, and region, all compiled or all in Python."""
     from sam_theory.convergence import objectives, runs_kernel
 
     region = objectives.everywhere if problem.region is None else problem.region
     if isinstance(problem.value, objectives.Compiled):
-        return runs_kernel.run_seeds, problem.value.kernel, region
-    return _in_python(runs_kernel), problem.value, getattr(region, "py_func", region)
+        compiled = problem.value
+        return runs_kernel.run_seeds, compiled.kernel, compiled.slope, region
+    return _in_python(runs_kernel), problem.value, None, getattr(region, "py_func", region)
 
 
 def _in_python(module: ModuleType) -> Any:

@@ -8,7 +8,7 @@ from numba.core.types import FunctionType
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from sam_theory.convergence.objectives import INDICES, KERNEL, MATRIX, REGION, VECTOR
+from sam_theory.convergence.objectives import INDICES, KERNEL, MATRIX, REGION, SLOPE, VECTOR
 
 _STATE = types.uint64[::1]
 RUNNING, DIVERGED, NOT_A_NUMBER = 0, 1, 2
@@ -132,11 +132,53 @@ def _state_of(loss, gradient, w):
     return NOT_A_NUMBER if large < 1e100 else DIVERGED
 
 
+@njit(inline="always")
+def step_by_slopes(
+    slope, A, y, l2, squares, w, order, batch, step_size, radius, normalization, total
+):  # fmt: skip
+    """Do the same for l_i = f(x_i.w, y_i) + (l2/2) |w|^2 and blocks of one example.
+
+    With z = x.w and s = f'(z) the perturbed point is (1 + rho l2) w + rho s x, where the product
+    with x is z' = (1 + rho l2) z + rho s |x|^2: the gradient there is (f'(z') + l2 rho s) x +
+    l2 (1 + rho l2) w. squares (n,) holds |x_i|^2; normalised only without l2.
+    """
+    d = w.size
+    shrink = 0.0
+    coefficient = 0.0
+    if batch > 1:
+        total[:] = 0.0
+    for first in range(batch):
+        i = order[first]
+        z = 0.0
+        for j in range(d):
+            z += A[i, j] * w[j]
+        s = slope(z, y[i])
+        scale = radius
+        if normalization > 0.0:
+            norm = abs(s) * math.sqrt(squares[i])
+            inverse = 1.0 / norm if norm > 0.0 else 0.0
+            scale = radius * (1.0 - normalization + normalization * inverse)
+        moved = slope((1.0 + scale * l2) * z + scale * s * squares[i], y[i])
+        coefficient = moved + l2 * scale * s
+        shrink += l2 * (1.0 + scale * l2)
+        if batch > 1:
+            for j in range(d):
+                total[j] += coefficient * A[i, j]
+    keep = 1.0 - step_size * shrink / batch
+    if batch > 1:
+        for j in range(d):
+            w[j] = keep * w[j] - step_size / batch * total[j]
+    else:
+        i = order[0]
+        for j in range(d):
+            w[j] = keep * w[j] - step_size * coefficient * A[i, j]
+
+
 @njit(
     types.void(
-        FunctionType(KERNEL), FunctionType(REGION), MATRIX, VECTOR, VECTOR,
+        FunctionType(KERNEL), FunctionType(SLOPE), FunctionType(REGION), MATRIX, VECTOR, VECTOR,
         MATRIX, types.uint64[:, ::1], types.int64, types.int64, types.int64, types.int64,
-        VECTOR, VECTOR, types.float64, INDICES, types.boolean, types.boolean,
+        VECTOR, VECTOR, types.float64, INDICES, types.boolean, types.boolean, types.boolean,
         types.float64[:, :, ::1], types.float64[:, :, ::1], MATRIX, INDICES,
     ),
     cache=True,
@@ -144,17 +186,17 @@ def _state_of(loss, gradient, w):
     fastmath={"reassoc", "contract", "nsz"},
 )  # fmt: skip
 def run_seeds(
-    value, region, A, y, p,
+    value, slope, region, A, y, p,
     starts, states, begin, end, batch, block,
-    step_sizes, radii, normalization, records, track, watch,
+    step_sizes, radii, normalization, records, track, watch, direct,
     points, recorded, worst, status,
 ):  # fmt: skip
     """Run seeds begin..end-1, each from its row of starts, with its own random state.
 
     points (seeds, records, d) and recorded (seeds, records, 3) hold what is known before step
     records[r]; worst (seeds, 2) the largest loss and the largest region value met; status (seeds,).
-    When a run leaves the finite numbers, the rest of its records stays as the caller filled it and
-    its last point is the one where that happened.
+    With direct, steps go by slopes. When a run leaves the finite numbers, the rest of its records
+    stays as the caller filled it and its last point is the one where that happened.
     """
     n = y.size
     d = starts.shape[1]
@@ -167,6 +209,9 @@ def run_seeds(
     at_all = (where, address(w), address(everyone), address(gradient))
     at_w = (where, address(w), address(order), address(gradient))
     at_point = (where, address(point), address(order), address(gradient))
+    row_squares = np.empty(n)
+    for i in range(n):
+        row_squares[i] = _norm(A[i]) ** 2
     last = records[records.size - 1]
     for k in range(begin, end):
         w[:] = starts[k]
@@ -199,6 +244,12 @@ def run_seeds(
                 least = min(least, square)
             if batch < n or block < batch:
                 draw(order, batch, state)
+            if direct:
+                step_by_slopes(
+                    slope, A, y, p[0], row_squares, w, order, batch, step_sizes[t], radii[t],
+                    normalization, total,
+                )  # fmt: skip
+                continue
             step(
                 value, region, data, w, order, batch, block, step_sizes[t], radii[t],
                 normalization, gradient, point, total, watch, worst, k, at_w, at_point,
