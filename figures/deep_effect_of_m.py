@@ -15,10 +15,12 @@ COLUMNS = (
     "test_loss_low", "test_loss_high", "sharpness_8", "sharpness_8_low", "sharpness_8_high",
 )  # fmt: skip
 PANELS = {
-    "test_error": ("test error, %", 100.0),
-    "test_loss": ("test loss", 1.0),
-    "sharpness_8": ("m-sharpness (m = 8, radius 0.05)", 1.0),
+    "test_error": ("test error", "test error, %", 100.0),
+    "test_loss": ("test loss", "test loss", 1.0),
+    "sharpness_8": ("m-sharpness, m = 8, radius 0.05", "rise of the loss", 1.0),
 }
+APART = 1.04
+"""Factor between neighbours at one radius, so that bars do not cover each other."""
 CAPTION = (
     "A small ResNet (tiny, group normalisation) on scikit-learn's digits: final networks against "
     "the radius ρ. Means over seeds, bars with 95 % bootstrap intervals; the line and its band "
@@ -52,7 +54,7 @@ def draw(table: pd.DataFrame) -> Figure:
         figure, panels = plt.subplots(
             3, 1, figsize=(style.COLUMN_WIDTH, 6.0), sharex=True, layout="constrained"
         )
-        for index, (axes, (name, (title, unit))) in enumerate(
+        for index, (axes, (name, (title, label, unit))) in enumerate(
             zip(panels, PANELS.items(), strict=True)
         ):
             look = style.LOOKS["gd"]
@@ -61,21 +63,21 @@ def draw(table: pd.DataFrame) -> Figure:
                 unit * erm[f"{name}_low"], unit * erm[f"{name}_high"], color=look.color,
                 alpha=0.12, lw=0,
             )  # fmt: skip
-            for method, part in others.groupby("name", sort=False):
-                rows = part.sort_values("rho")
+            for k, (method, part) in enumerate(others.groupby("name", sort=False)):
+                rows, apart = part.sort_values("rho"), APART ** (k - 1)
                 look, y = style.LOOKS[rows["kind"].iloc[0]], unit * rows[name]
                 spread = (y - unit * rows[f"{name}_low"], unit * rows[f"{name}_high"] - y)
                 axes.errorbar(
-                    rows["rho"], y, yerr=spread, color=look.color, marker=look.marker,
+                    apart * rows["rho"], y, yerr=spread, color=look.color, marker=look.marker,
                     ls=look.line, mfc="white", capsize=2, label=method,
                 )  # fmt: skip
-            axes.set(xscale="log", yscale="log", ylabel=title)
+            axes.set(xscale="log", yscale="log", ylabel=label)
             style.plain_ticks(axes.yaxis)
-            style.letter(axes, index, title.split(",")[0].split(" (")[0])
+            style.letter(axes, index, title)
         panels[-1].set_xticks(radii, [f"{rho:g}" for rho in radii])
         panels[-1].minorticks_off()
         panels[-1].set_xlabel(f"radius ρ ({int(table['seeds'].max())} seeds)")
         figure.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3
+            *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4
         )  # fmt: skip
     return figure

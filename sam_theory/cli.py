@@ -14,12 +14,21 @@ from typing import Any, NoReturn
 
 from sam_theory import __version__
 from sam_theory.convergence import command as rates
+from sam_theory.deep import command as deep
 from sam_theory.diagonal import command as diagonal
 from sam_theory.errors import InputError, MissingExtra
+from sam_theory.explorer import command as explorer
 from sam_theory.relu import command as relu
 from sam_theory.sweeps import command as sweeps
 
-COMMANDS = (*diagonal.COMMANDS, *sweeps.COMMANDS, *rates.COMMANDS, *relu.COMMANDS)
+COMMANDS = (
+    *diagonal.COMMANDS,
+    *sweeps.COMMANDS,
+    *rates.COMMANDS,
+    *relu.COMMANDS,
+    *deep.COMMANDS,
+    *explorer.COMMANDS,
+)
 _DESCRIPTION = "Theory-first numerical toolkit for Sharpness-Aware Minimization."
 
 

@@ -34,6 +34,9 @@ _HOME = {
     "Checkpoint": "checkpoints",
     "CheckpointFolder": "checkpoints",
     "StopRequested": "stopping",
+    "TrainSettings": "settings",
+    "TrainingRun": "run",
+    "train": "run",
 }
 
 __all__ = list(_HOME)
