@@ -71,6 +71,14 @@ def _norm(x):
 
 
 @njit(inline="always")
+def _squares_of_rows(A):
+    squares = np.empty(A.shape[0])
+    for i in range(A.shape[0]):
+        squares[i] = _norm(A[i]) ** 2
+    return squares
+
+
+@njit(inline="always")
 def evaluate(value, w, examples, first, count, data, out, at):
     """Mean loss of examples[first : first + count] at w, its gradient in out.
 
@@ -209,9 +217,7 @@ def run_seeds(
     at_all = (where, address(w), address(everyone), address(gradient))
     at_w = (where, address(w), address(order), address(gradient))
     at_point = (where, address(point), address(order), address(gradient))
-    row_squares = np.empty(n)
-    for i in range(n):
-        row_squares[i] = _norm(A[i]) ** 2
+    row_squares = _squares_of_rows(A)
     last = records[records.size - 1]
     for k in range(begin, end):
         w[:] = starts[k]
