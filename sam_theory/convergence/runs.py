@@ -21,6 +21,7 @@ import numpy.typing as npt
 from sam_theory._threads import parallel_map
 from sam_theory._validate import checked_integer
 from sam_theory.algorithms import Algorithm
+from sam_theory.convergence.checks import shown
 from sam_theory.convergence.problems import Array, Problem
 from sam_theory.errors import InputError
 
@@ -186,7 +187,7 @@ def _runs(problem, times, track, points, recorded, worst, status):  # type: igno
     if np.any(status == NOT_A_NUMBER):
         k = int(np.argmax(status == NOT_A_NUMBER))
         raise InputError(
-            f"{problem.name}: loss or gradient is not finite at w = {_shown(points[k, -1])}"
+            f"{problem.name}: loss or gradient is not finite at w = {shown(points[k, -1])}"
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = recorded[:, :, TOTAL] / times
@@ -202,11 +203,6 @@ def _runs(problem, times, track, points, recorded, worst, status):  # type: igno
         farthest=float(worst[:, 1].max()),
         diverged=int(np.sum(status == DIVERGED)),
     )
-
-
-def _shown(point: Array) -> str:
-    entries = ", ".join(f"{x:.6g}" for x in point[:6])
-    return f"({entries}{', ...' if len(point) > 6 else ''})"
 
 
 def _horizons(horizons: Sequence[int], steps: int) -> npt.NDArray[np.int64]:

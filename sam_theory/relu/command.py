@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sam_theory.commands import Command, Show
 from sam_theory.errors import InputError
@@ -61,6 +60,7 @@ def relu(arguments: argparse.Namespace, show: Show) -> int:
         A flag, the data or an output cannot be used, or a run diverged.
     """
     from sam_theory import output
+    from sam_theory.progress import Bar
     from sam_theory.relu import complexity
 
     settings = argparse.Namespace(**{k: v for k, v in vars(arguments).items() if k != "run"})
@@ -72,7 +72,7 @@ def relu(arguments: argparse.Namespace, show: Show) -> int:
         raise InputError(f"--rho must be > 0, not {arguments.rho:g}")
     data = load(arguments)
     chosen, step_size = entries(arguments, data)
-    with _Bar() as bar:
+    with Bar("training") as bar:
         table, _ = complexity.compare(
             data, chosen, rho=arguments.rho, threads=arguments.threads, progress=bar
         )
@@ -186,27 +186,6 @@ def _text(
     lines += ["", *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
                     for row in cells), ""]  # fmt: skip
     return "\n".join([*lines, *(sentence(differences, "SAM", name) for name in JUDGED)])
-
-
-class _Bar:
-    """Progress bar on stderr, if that is a terminal, that appears after two seconds."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-        self.bar = tqdm(
-            total=1.0, desc="training", delay=2.0, bar_format=form, leave=False, disable=None
-        )
-
-    def __call__(self, share: float) -> None:
-        self.bar.update(max(0.0, share - self.bar.n))
-
-    def __enter__(self) -> Callable[[float], None]:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.bar.close()
 
 
 COMMANDS = (Command("relu", HELP, EPILOG, add_arguments, relu),)

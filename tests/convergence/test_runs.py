@@ -58,6 +58,17 @@ def test_planted_wrong_radius_and_order_are_seen():
     assert against_twin(problem, runs, plan, 4, 4) > 1e-4
 
 
+@pytest.mark.parametrize("name", ["least_squares", "ridge", "logistic", "saturating", "wave"])
+def test_planted_wrong_radius_is_seen_on_single_examples(name):
+    """Steps on one example of a linear predictor have a path of their own."""
+    problem = rates.problem(name)
+    plan = schedule(problem, 12, 0.0)
+    runs = simulate(problem, plan, horizons=[12], batch_size=1, m=1, seeds=1, seed=7)
+    assert against_twin(problem, runs, plan, 1, 1) < 1e-11
+    wrong = Schedule(plan.step_sizes, 1.0005 * plan.radii)
+    assert against_twin(problem, runs, wrong, 1, 1) > 1e-8
+
+
 def test_minibatches_are_uniform():
     """On a quadratic with one-hot centres a step shows which examples were drawn."""
     n = 6
