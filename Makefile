@@ -16,10 +16,11 @@ PEERS := .venv/.peers
 # One numerical thread per worker process: the workers are the parallelism.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help report test test-slow bench lint docs clean
+.PHONY: help report report-full test test-slow bench lint docs clean
 
 help:
-	@echo 'make report     theory against simulation: results/report/index.html'
+	@echo 'make report     what holds, in minutes: results/report/index.html'
+	@echo 'make report-full  the same with every study at its full size, in hours'
 	@echo 'make test       the tests that take seconds'
 	@echo 'make test-slow  the tests that take minutes'
 	@echo 'make bench      this project beside what a user would pick instead'
@@ -41,8 +42,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 report: $(STAMP)
-	@$(RUN) -m analysis theory_vs_simulation
-	@$(RUN) -m figures theory_vs_simulation
+	@$(RUN) -m analysis report
+	@$(RUN) -m figures report
+
+report-full: $(STAMP)
+	@$(RUN) -m analysis all --full
+	@$(RUN) -m figures all
 	@$(RUN) -m figures report
 
 test: $(STAMP)

@@ -20,3 +20,6 @@ STUDIES = {
     "deep_fine_tuning": "ERM then SAM and SAM then ERM in a small ResNet",
     "deep_label_noise": "a small ResNet with 60 % wrong labels, with and without early stopping",
 }
+
+REPORT = tuple(name for name in STUDIES if not name.startswith("deep_"))
+"""What ``make report`` runs; training networks takes longer."""

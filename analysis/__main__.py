@@ -1,4 +1,4 @@
-"""``python -m analysis NAME | all``: run one study or all, and write their tables."""
+"""``python -m analysis NAME ...``: run studies, write their tables, and judge the claims."""
 
 from __future__ import annotations
 
@@ -7,35 +7,63 @@ import sys
 import time
 from importlib import import_module
 
-from analysis import STUDIES, store
+from analysis import REPORT, STUDIES, store
 from sam_theory.errors import InputError
+
+CLAIMS = "claims"
+SETS = {"all": tuple(STUDIES), "report": REPORT, CLAIMS: ()}
+"""Names that stand for several studies, or none."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the studies named on the command line.
+    """Run the studies named on the command line, then judge all claims by the tables there are.
 
     Exit status 2 if there is none of that name, its input is refused or results/ cannot be written;
-    of all studies, those that can be run are.
+    of several studies, those that can be run are.
     """
     known = "\n".join(f"  {name}  {question}" for name, question in STUDIES.items())
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
-        description=f"Run a study and write its tables to results/.\n\nstudies:\n{known}",
+        description="Run studies, write their tables to results/, and judge the claims that they "
+        f"decide.\n\nstudies:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="the study, or all")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help="studies; all; report, those of make report; or claims, to judge anew alone",
+    )
     parser.add_argument("--full", action="store_true", help="more settings, takes longer")
     arguments = parser.parse_args(argv)
-    if arguments.name not in (*STUDIES, "all"):
-        print(f"no study named {arguments.name}; known: {', '.join(STUDIES)}", file=sys.stderr)
-        return 2
-    names = list(STUDIES) if arguments.name == "all" else [arguments.name]
+    for name in arguments.names:
+        if name not in STUDIES and name not in SETS:
+            known = ", ".join((*STUDIES, *SETS))
+            print(f"no study named {name}; known: {known}", file=sys.stderr)
+            return 2
+    wanted = [study for name in arguments.names for study in SETS.get(name, (name,))]
+    names = list(dict.fromkeys(wanted))
     failed = [
         name
         for number, name in enumerate(names, 1)
         if not run(name, not arguments.full, f"[{number}/{len(names)}] " if names[1:] else "")
     ]
-    return 2 if failed else 0
+    if names and len(failed) == len(names):
+        return 2
+    return 2 if not judge() or failed else 0
+
+
+def judge() -> bool:
+    """Judge all claims and say how they stand; whether that could be done."""
+    from analysis import claims
+
+    try:
+        verdicts = claims.write()["verdict"].value_counts(sort=False)
+    except (OSError, ValueError) as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return False
+    print("results/claims.csv: " + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()))
+    return True
 
 
 def run(name: str, quick: bool, progress: str) -> bool:

@@ -259,8 +259,8 @@ def run(quick: bool = True, *, folder: Path | None = None) -> pd.DataFrame:
     pandas.DataFrame
         The table of verdicts, see :func:`sam_theory.convergence.verify`.
     """
-    made_by = provenance()
-    stated = {"seed": SEED, "seeds": SEEDS[quick], "quick": quick}
+    made_by = provenance(quick)
+    stated = {"seed": SEED, "seeds": SEEDS[quick]}
     table, coverage = verdicts(quick)
     for name, content in (
         ("convergence_rates", table),

@@ -94,7 +94,7 @@ def run(
         }
         for one in SHARPNESS for target in ("test_error", "test_loss")
     ]  # fmt: skip
-    made_by, settings = provenance(), BASE | common | {
+    made_by, settings = provenance(quick, custom=size is not None), BASE | common | {
         "seed": list(range(chosen.seeds)), "radius_of_sharpness": SHARPNESS_RHO,
     }  # fmt: skip
     for name, content in (

@@ -88,7 +88,8 @@ def run(
         ],
         ignore_index=True,
     )
-    made_by, settings = provenance(), BASE | common | {"seed": list(range(chosen.seeds))}
+    made_by = provenance(quick, custom=size is not None)
+    settings = BASE | common | {"seed": list(range(chosen.seeds))}
     for name, content in (
         ("deep_fine_tuning", table),
         ("deep_fine_tuning_summary", summarize(final, by, VALUES)),

@@ -88,7 +88,7 @@ def run(
     ]
     table = grids.compute(cell, grid, folder=folder, common=common, depends=("analysis.deep_runs",))
     ends = outcomes(table)
-    made_by, settings = provenance(), BASE | common | {
+    made_by, settings = provenance(quick, custom=size is not None), BASE | common | {
         "seed": list(range(chosen.seeds)), "label_noise": NOISE, "augment": False,
     }  # fmt: skip
     for name, content in (

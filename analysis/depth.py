@@ -99,7 +99,7 @@ def run(
         "seed": 0, "data_set": "published 20 x 30", "depths": list(chosen.depths),
         "mu": scales.tolist(), "l1_minimum": float(np.abs(smallest).sum()),
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     write_table("depth", table, settings, made_by, folder=folder)
     found = pd.DataFrame(orders(table, data, smallest))
     write_table("depth_orders", found, settings, made_by, folder=folder)

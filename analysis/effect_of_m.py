@@ -139,7 +139,7 @@ def run(
         "equal_radius": "root mean square over blocks of rho_m ||grad L_B|| at the initial point",
         "equal_shrinkage": "mean over coordinates of log(alpha/alpha_effective)",
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     write_table("effect_of_m", table, settings, made_by, folder=folder)
     write_table("effect_of_m_summary", summary, settings, made_by, folder=folder)
     write_table(

@@ -120,7 +120,7 @@ def run(
         "seed": list(chosen.seeds), "alpha": ALPHA, "step_size": "1/d", "steps": chosen.steps,
         "rho_published": [AFTER_ERM, ALONE], "rho": [2 * AFTER_ERM, 2 * ALONE],
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     for name, table in (
         ("fine_tuning", curves),
         ("fine_tuning_segment", segments),

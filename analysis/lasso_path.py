@@ -84,7 +84,7 @@ def run(
         "seed": 0, "data_set": "published 20 x 30", "alphas": list(chosen.alphas),
         "points": chosen.points, "smallest": chosen.smallest, "resolution": chosen.resolution,
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     write_table("lasso_path", table, settings, made_by, folder=folder)
     write_table("lasso_path_errors", found, settings, made_by, folder=folder)
     return found

@@ -101,7 +101,7 @@ def run(
         "alphas": list(chosen.alphas), "tol": TOL,
         "dictionary": "log(alpha/alpha_effective) = rho Delta_m + (step size/2) Delta_b",
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     write_table("leading_order", table, settings, made_by, folder=folder)
     write_table("leading_order_coordinates", coordinates, settings, made_by, folder=folder)
     write_table("leading_order_orders", orders(table), settings, made_by, folder=folder)

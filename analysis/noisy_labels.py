@@ -99,7 +99,7 @@ def run(
         "times": [0.3, 3000.0, chosen.times], "seed": list(chosen.seeds), "alpha": ALPHA,
         "step_size": STEP_SIZE, "shares": list(chosen.shares),
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     curves = summarize(
         table, ("share", "kind", "time"), ("train_loss", "test_loss"), geometric=True
     )

@@ -77,7 +77,8 @@ def run(
         "seed": 0, "rho": list(chosen.rho), "alpha": list(chosen.alpha),
         "points": [list(entry) for entry in chosen.points],
     }  # fmt: skip
-    write_table("phase_diagram", table, settings, provenance(), folder=folder)
+    made_by = provenance(quick, custom=size is not None)
+    write_table("phase_diagram", table, settings, made_by, folder=folder)
     return table
 
 

@@ -75,7 +75,7 @@ def run(
     import pandas as pd
 
     data = published.published_data()
-    made_by = provenance()
+    made_by = provenance(quick)
     with _Bar("training") as bar:
         table, results = complexity.compare(data, entries(quick, seeds, steps), progress=bar)
     controls, controlled = complexity.compare(data, control(table, seeds, steps))

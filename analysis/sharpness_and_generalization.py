@@ -103,7 +103,7 @@ def run(
         "seed": list(chosen.seeds), "designs": [*chosen.designs, SPECTRA],
         "spectra_splits": chosen.splits, "measures": list(MEASURES),
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     write_table("sharpness_and_generalization", table, settings, made_by, folder=folder)
     write_table("sharpness_correlations", correlations(table), settings, made_by, folder=folder)
     return table

@@ -57,10 +57,25 @@ def commit() -> str:
     return f"{name} + changes" if git("status", "--porcelain") else name
 
 
-def provenance() -> dict[str, Any]:
-    """Return versions, commit, date and kind of machine."""
+def provenance(quick: bool | None = None, *, custom: bool = False) -> dict[str, Any]:
+    """Return versions, commit, date, kind of machine, and the size of a study.
+
+    Parameters
+    ----------
+    quick : bool, optional
+        Which of a study's two sizes; without it there is none to tell.
+    custom : bool
+        The caller chose a size of its own instead.
+
+    Returns
+    -------
+    dict
+        JSON types; "size" is "quick", "full" or "custom".
+    """
     packages = ("numpy", "scipy", "numba", "pandas")
+    size = {} if quick is None else {"size": "custom" if custom else "quick" if quick else "full"}
     return {
+        **size,
         "sam_theory": sam_theory.__version__,
         "python": platform.python_version(),
         **{package: version(package) for package in packages},

@@ -141,7 +141,7 @@ def run(quick: bool = True, *, folder: Path | None = None) -> pd.DataFrame:
     import pandas as pd
 
     settings = [PUBLISHED, SPECTRA] + ([] if quick else [SPECTRA_ALL_ROWS])
-    made_by = provenance()
+    made_by = provenance(quick)
     rows: list[dict[str, Any]] = []
     coordinates: list[pd.DataFrame] = []
     for setting in settings:

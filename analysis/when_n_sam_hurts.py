@@ -132,7 +132,7 @@ def run(
         "alpha": list(chosen.alphas), "noise": list(chosen.noises), "designs": instances.DESIGNS,
         "spectra_splits": chosen.splits, "shrinkages": list(SHRINKAGES),
     }  # fmt: skip
-    made_by = provenance()
+    made_by = provenance(quick, custom=size is not None)
     write_table("when_n_sam_hurts", table, settings, made_by, folder=folder)
     shares = designs(table)
     write_table("when_n_sam_hurts_designs", shares, settings, made_by, folder=folder)

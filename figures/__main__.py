@@ -1,4 +1,4 @@
-"""``python -m figures NAME | all``: draw one picture, those of a study, all, or the report page."""
+"""``python -m figures NAME``: draw a picture, those of a study, all, the report, the verdicts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def main(argv: list[str] | None = None) -> int:
     """Draw what the command line names.
 
     Exit status 2 for an unknown name, a missing or unfit table or a file that cannot be written (of
-    several pictures, those that can be drawn are); 1 if a comparison in the report fails.
+    several pictures, those that can be drawn are); 1 if the report contradicts a theorem.
     """
     studies = sorted({study for _, study in FIGURES.values()})
-    known = ", ".join(dict.fromkeys([*FIGURES, *studies, "all", "report"]))
+    known = ", ".join(dict.fromkeys([*FIGURES, *studies, "all", *PAGES]))
     parser = argparse.ArgumentParser(
         prog="python -m figures",
-        description="Draw a picture, all pictures of a study, all there are, or the report page, "
-        "from results/.",
+        description="From results/, draw a picture, all of a study or all there are, or write the "
+        "report page, or the tables of verdicts in README.md and docs/.",
     )
     parser.add_argument("name", metavar="NAME", help=known)
     parser.add_argument(
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     name = arguments.name
     chosen = [f for f, (_, study) in FIGURES.items() if name in ("all", f, study)]
-    if not chosen and name != "report":
+    if not chosen and name not in PAGES:
         print(f"no picture named {name}; known: {known}", file=sys.stderr)
         return 2
     if arguments.quick:
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = [figure for k, figure in enumerate(chosen, 1) if not draw(figure, k, len(chosen))]
     if failed:
         return 2
-    return write_report() if name == "report" else 0
+    return PAGES[name]() if name in PAGES else 0
 
 
 def make_missing(chosen: Sequence[str]) -> None:
@@ -69,18 +69,33 @@ def draw(figure: str, number: int, total: int) -> bool:
 
 
 def write_report() -> int:
-    """Write the report page; 0 if all comparisons in it agree, 1 if not, 2 if it cannot be."""
+    """Write the report page; 1 if a theorem or finding in it is contradicted, 2 if it cannot be."""
     from figures import report
 
     try:
-        html, agree, compared = report.page()
+        html, verdicts, failed = report.page()
         store.write_atomically(store.RESULTS / "report" / "index.html", html.encode())
     except (OSError, ValueError) as error:
         print(f"figures: {error}", file=sys.stderr)
         return 2
-    print(f"results/report/index.html: {agree} of {compared} comparisons agree")
-    return 0 if agree == compared else 1
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    print(f"results/report/index.html: {verdicts.total()} claims: {counts}")
+    return 1 if failed else 0
 
+
+def write_verdicts() -> int:
+    """Write the verdicts into docs/ and the README; 2 if that cannot be done."""
+    from figures import verdicts
+
+    try:
+        print(", ".join(verdicts.write()))
+    except (OSError, ValueError) as error:
+        print(f"figures: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+PAGES = {"report": write_report, "verdicts": write_verdicts}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,10 @@
-"""The report page: one self-contained HTML file with verdict, pictures, tables and provenance."""
+"""The report page: one self-contained HTML file, verdicts first, then pictures and tables."""
 
 from __future__ import annotations
 
 import base64
+from collections import Counter
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,69 +15,14 @@ from figures.render import render
 if TYPE_CHECKING:
     import pandas as pd
 
-STUDY = "theory_vs_simulation"
+CLAIMS = "claims"
+MAIN = "theory_vs_simulation"
+"""The study whose data sets the page describes."""
 TEMPLATE = Path(__file__).resolve().parent / "report.html"
-
-# Column -> heading; only these are shown, the CSV files have all.
-VERDICT = {
-    "data_set": "data",
-    "algorithm": "algorithm",
-    "limits": "limits",
-    "agrees": "verdict",
-    "error_bound": "certified error of the theory",
-    "identity_minus_simulation": "identity − simulation",
-    "theory_minus_extrapolated": "theory − simulation, step → 0",
-    "step_ratio": "step halved: difference falls by",
-    "why_not": "why not",
-}
-COMPARISON = {
-    "data_set": "data",
-    "algorithm": "algorithm",
-    "rho": "ρ",
-    "step_size": "step",
-    "steps": "steps",
-    "test_loss_theory": "test loss: theory",
-    "test_loss_simulation": "simulation",
-    "test_loss_identity": "identity",
-    "theory_minus_simulation": "theory − simulation",
-    "theory_minus_extrapolated": "step → 0",
-    "identity_minus_simulation": "identity − simulation",
-    "error_bound": "error bound",
-    "residual": "residual",
-    "alpha_effective_min": "α eff. min",
-    "alpha_effective_mean": "mean",
-    "alpha_effective_max": "max",
-    "l1_norm": "l1",
-    "l2_norm": "l2",
-    "sharpness": "sharpness",
-    "status_simulation": "simulation status",
-    "seconds_theory": "s, theory",
-    "seconds_simulation": "s, simulation",
-}
-CURVES = {
-    "algorithm": "algorithm",
-    "rho": "ρ",
-    "step": "step",
-    "train_loss": "train loss",
-    "test_loss": "test loss",
-    "test_loss_theory": "theory",
-    "test_loss_identity": "identity",
-}
-COORDINATES = {
-    "algorithm": "algorithm",
-    "rho": "ρ",
-    "coordinate": "coordinate",
-    "alpha_effective_theory": "α eff.: theory",
-    "alpha_effective_identity": "identity",
-    "beta_theory": "β: theory",
-    "beta_simulation": "simulation",
-}
-SHOWN_ROWS = 120
-TITLES = {
-    "loss_curves": "Training curves and the predicted test loss",
-    "alpha_effective": "Effective initialisation per coordinate",
-    "test_loss_vs_rho": "Test loss against the radius",
-}
+MARKS = {"holds": "good", "contradicted": "bad", "not shown": "open", "not run": "open"}
+SHOWN_ROWS = 40
+COMMON = ("python", "numpy", "scipy", "numba", "pandas", "machine", "sam_theory")
+"""Of the provenance: shown once if all studies share it."""
 
 
 def cell(value: Any) -> str:
@@ -83,49 +30,101 @@ def cell(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or str(type(value).__name__) == "bool":
-        return "agrees" if value else "DISAGREES"
-    if value != value:
+        return "yes" if value else "no"
+    if value is None or value != value:
         return "–"
     if float(value).is_integer() and abs(value) < 1e9:
         return f"{int(value):,}".replace(",", "\u2009")
     return f"{value:.2e}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.5g}"
 
 
-def rows(table: pd.DataFrame, columns: dict[str, str]) -> dict[str, Any]:
-    """Return headings and formatted cells; evenly spaced rows of a long table, and how many."""
-    step = -(-len(table) // SHOWN_ROWS)
-    shown = table.iloc[:: max(step, 1)]
-    present = [name for name in columns if name in table.columns]
-    if "why_not" in present and (table["why_not"].isna() | table["why_not"].eq("")).all():
-        present.remove("why_not")
-    body = [
-        [cell("" if name == "why_not" and value != value else value) for name, value in record]
-        for record in (zip(present, line, strict=True) for line in shown[present].to_numpy(object))
-    ]
+def rows(table: pd.DataFrame) -> dict[str, Any]:
+    """Return headings and formatted cells; evenly spaced rows of a long table, and how many.
+
+    Columns in which every value is missing are left out.
+    """
+    shown = table.dropna(axis="columns", how="all").iloc[:: max(-(-len(table) // SHOWN_ROWS), 1)]
     return {
-        "headings": [columns[name] for name in present],
-        "body": body,
+        "headings": [str(name).replace("_", " ") for name in shown.columns],
+        "body": [[cell(value) for value in line] for line in shown.to_numpy(object)],
         "shown": len(shown),
         "all": len(table),
     }
 
 
-def picture(name: str, folder: Path | None) -> dict[str, str]:
-    """Return a drawn picture as a data address, with its caption and the commands that make it."""
+def picture(name: str, folder: Path | None) -> dict[str, Any]:
+    """Return a drawn picture as a data address, its caption, table and the commands that make it.
+
+    Raises
+    ------
+    MissingTable
+        Its table is not there.
+    """
+    source, study = FIGURES[name]
+    table, sidecar = store.read_table(source, study, folder=folder)
     module = import_module(f"figures.{name}")
     svg = base64.b64encode(render(name, "svg", folder=folder)).decode()
+    full = " --full" if sidecar["provenance"].get("size") == "full" else ""
     return {
-        "title": TITLES[name],
+        "name": name,
+        "title": (module.__doc__ or name).split("\n\n")[0].replace("\n", " ").rstrip("."),
         "address": f"data:image/svg+xml;base64,{svg}",
         "alt": module.ALT,
         "caption": module.CAPTION,
-        "command": f"python -m analysis {FIGURES[name][1]} && python -m figures {name}",
-        "source": f"results/{FIGURES[name][0]}.csv",
+        "command": f"python -m analysis {study}{full} && python -m figures {name}",
+        "source": f"results/{source}.csv",
+        "details": rows(table),
     }
 
 
-def page(folder: Path | None = None) -> tuple[str, int, int]:
-    """Build the page from the tables.
+def sections(claims: pd.DataFrame, folder: Path | None) -> Iterator[dict[str, Any]]:
+    """Yield, for every group of claims, its rows, pictures, and the pictures without a table."""
+    for group, part in claims.groupby("group", sort=False):
+        drawn, missing = [], []
+        for study in dict.fromkeys(part["study"]):
+            for name in (name for name, (_, home) in FIGURES.items() if home == study):
+                try:
+                    drawn.append(picture(name, folder))
+                except store.MissingTable as error:
+                    missing.append({"name": name, "command": error.command})
+        told = part.astype(object).where(part.notna(), "")
+        yield {
+            "title": group, "claims": told.to_dict("records"), "figures": drawn,
+            "missing": missing,
+        }  # fmt: skip
+
+
+def provenance(claims: pd.DataFrame, folder: Path | None) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return what all studies share, and a table with the rest, study by study."""
+    import pandas as pd
+
+    studies = {}
+    for table, study in FIGURES.values():
+        if study in set(claims["study"]) - set(studies):
+            try:
+                _, sidecar = store.read_table(table, study, folder=folder)
+            except store.MissingTable:
+                continue
+            studies[study] = sidecar["provenance"] | {"seed": _seeds(sidecar["settings"])}
+    found = pd.DataFrame.from_dict(studies, orient="index").rename_axis("study").reset_index()
+    shared = {
+        name: str(found[name].iloc[0])
+        for name in COMMON
+        if name in found and found[name].nunique() == 1
+    }
+    return shared, rows(found.drop(columns=list(shared)))
+
+
+def _seeds(settings: dict[str, Any]) -> str:
+    """Return the seeds of a study in a few words."""
+    seed = settings.get("seed", settings.get("seeds", ""))
+    if isinstance(seed, list):
+        return f"{seed[0]} to {seed[-1]}" if len(seed) > 1 else str(seed[0])
+    return str(seed)
+
+
+def page(folder: Path | None = None) -> tuple[str, Counter[str], int]:
+    """Build the page from the tables that are there.
 
     Parameters
     ----------
@@ -136,45 +135,53 @@ def page(folder: Path | None = None) -> tuple[str, int, int]:
     -------
     html : str
         Refers to nothing outside itself.
-    agree, compared : int
-        Comparisons that agree, and all.
+    verdicts : collections.Counter
+        How many claims have which verdict.
+    failed : int
+        Theorems and findings that are contradicted; a published observation that is not confirmed
+        at our sizes is no failure.
 
     Raises
     ------
     MissingTable
-        A table is not there.
+        The table of claims is not there.
+    ValueError
+        It lacks a column that the page shows.
     """
     import jinja2
 
-    tables = {
-        name: store.read_table(name, STUDY, folder=folder)
-        for name in ("verdict", "theory_vs_simulation", "loss_curves", "alpha_effective")
-    }
-    verdict, sidecar = tables["verdict"]
-    coordinates = tables["alpha_effective"][0]
-    first = coordinates[coordinates["data_set"] == coordinates["data_set"].iloc[0]]
-    largest = first.groupby("algorithm")["rho"].transform("max")
-    pictures = [name for name, (_, study) in FIGURES.items() if study == STUDY]
-    figures = [picture(name, folder) for name in pictures]
-    details = {
-        "loss_curves": rows(tables["loss_curves"][0], CURVES),
-        "alpha_effective": rows(first[first["rho"] == largest], COORDINATES),
-        "theory_vs_simulation": rows(tables["theory_vs_simulation"][0], COMPARISON),
-    }
-    for figure, name in zip(figures, pictures, strict=True):
-        figure["details"] = details[FIGURES[name][0]]  # type: ignore[assignment]
+    claims, _ = store.read_table(CLAIMS, CLAIMS, folder=folder)
+    needed = (
+        "group", "kind", "statement", "source", "measured", "predicted", "slack", "verdict",
+        "size", "study", "command",
+    )  # fmt: skip
+    missing = [name for name in needed if name not in claims]
+    if missing:
+        raise ValueError(f"table {CLAIMS} lacks the columns {', '.join(missing)}")
+    shared, by_study = provenance(claims, folder)
+    verdicts = Counter(claims["verdict"])
+    lost = (claims["verdict"] == "contradicted") & (claims["kind"] != "published")
     template = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    agree, compared = int(verdict["agrees"].sum()), len(verdict)
     html = template.render(
-        agree=agree,
-        compared=compared,
-        limits=int(verdict["limits"].sum()),
-        verdict=rows(verdict, VERDICT),
-        figures=figures,
-        data_sets=sidecar["settings"]["data_sets"],
-        settings=sidecar["settings"],
-        provenance=sidecar["provenance"],
+        verdicts=verdicts,
+        run=len(claims) - verdicts["not run"],
+        failed=int(lost.sum()),
+        marks=MARKS,
+        sections=list(sections(claims, folder)),
+        data_sets=_data_sets(folder),
+        shared=shared,
+        by_study=by_study,
     )
-    return html, agree, compared
+    return html, verdicts, int(lost.sum())
+
+
+def _data_sets(folder: Path | None) -> list[dict[str, Any]]:
+    """Return the data sets of the main study, none if it was not run."""
+    try:
+        _, sidecar = store.read_table(MAIN, MAIN, folder=folder)
+    except store.MissingTable:
+        return []
+    found: list[dict[str, Any]] = sidecar["settings"]["data_sets"]
+    return found

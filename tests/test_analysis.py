@@ -168,7 +168,7 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
 def test_unknown_study(capsys):
     assert command.main(["nonsense"]) == 2
     error = capsys.readouterr().err
-    assert error == f"no study named nonsense; known: {', '.join(STUDIES)}\n"
+    assert error == f"no study named nonsense; known: {', '.join(STUDIES)}, all, report, claims\n"
 
 
 def test_unwritable_results_are_refused_before_the_work(tmp_path, monkeypatch, capsys):

@@ -15,8 +15,8 @@ from figures import FIGURES, report, store, style
 from figures import __main__ as command
 from figures.render import render
 
-# The pictures of the main study, which the report page shows; others have tests of their own.
-MAIN = {name: home for name, home in FIGURES.items() if home[1] == report.STUDY}
+# The pictures of the main study; others have tests of their own.
+MAIN = {name: home for name, home in FIGURES.items() if home[1] == report.MAIN}
 ALGORITHMS = [("GD", "gd", 0.0), ("n-SAM", "n-sam", 0.1), ("n-SAM", "n-sam", 0.3)]
 ALGORITHMS += [("1-SAM", "1-sam", 0.1), ("1-SAM", "1-sam", 0.2)]
 
@@ -67,25 +67,7 @@ def tables():
         "theory_vs_simulation": pd.DataFrame(rows),
         "alpha_effective": pd.DataFrame(coordinates),
         "loss_curves": pd.DataFrame(curves),
-        "verdict": verdict(),
     }
-
-
-def verdict():
-    return pd.DataFrame(
-        {
-            "data_set": ["a", "b < c"],
-            "algorithm": ["GD", "n-SAM"],
-            "kind": ["gd", "n-sam"],
-            "limits": [1, 2],
-            "error_bound": [1e-15, np.inf],
-            "identity_minus_simulation": [1e-14, 1e-13],
-            "theory_minus_extrapolated": [1e-9, 1e-8],
-            "step_ratio": [2.0, 1.99],
-            "agrees": [True, True],
-            "why_not": ["", ""],
-        }
-    )
 
 
 SETTINGS = {
@@ -189,54 +171,115 @@ def test_same_table_same_file(folder, file_format):
         assert b">coordinate</text>" in one
 
 
-def test_page_is_self_contained(folder):
-    html, agree, compared = report.page(folder)
-    assert (agree, compared) == (2, 2)
-    assert "2 of 2 comparisons agree" in html and "b &lt; c" in html and "b < c" not in html
-    assert not re.search(r"(?:src|href)\s*=\s*\"(?!data:)", html)
+def claim(**changes):
+    row = {
+        "group": "Diagonal",
+        "claim": "c",
+        "kind": "theorem",
+        "statement": "a < b",
+        "source": "s",
+    }
+    row |= {"measured": "1e-12", "predicted": "0", "slack": "2 times", "verdict": "holds"}
+    row |= {"size": "quick", "study": report.MAIN, "command": f"python -m analysis {report.MAIN}"}
+    return row | changes
+
+
+UNRUN = {"measured": np.nan, "predicted": np.nan, "slack": np.nan, "size": np.nan}
+UNRUN |= {"group": "Deep", "claim": "d", "study": "deep_label_noise", "verdict": "not run"}
+UNRUN |= {"command": "python -m analysis deep_label_noise"}
+
+
+@pytest.fixture
+def claimed(folder):
+    """Write a table of claims beside the tables of the main study."""
+
+    def put(*claims):
+        return write(folder, {"claims": pd.DataFrame(claims)})
+
+    return put
+
+
+def test_page_is_self_contained(claimed):
+    html, verdicts, failed = report.page(claimed(claim(), claim(**UNRUN)))
+    assert (verdicts, failed) == ({"holds": 1, "not run": 1}, 0)
+    assert "1 of 1 claims hold;\n1 not run here." in html
+    assert "a &lt; b" in html and "a < b" not in html and "b &lt; c" in html
+    assert not re.search(r"(?:src|href)\s*=\s*\"(?!data:|#)", html)
     assert "@import" not in html and "url(" not in html and "<script" not in html
-    assert html.count("<img ") == len(MAIN) == html.count("python -m figures ")
-    assert (
-        "@media print" in html
-        and 'name="viewport"' in html
-        and "abc" in html
-        and "Licence: none" in html
-    )
+    assert html.count("<img ") == len(MAIN) == html.count("<figcaption>")
+    undrawn = [name for name, (_, study) in FIGURES.items() if study == "deep_label_noise"]
+    assert html.count("python -m figures ") == len(MAIN) + len(undrawn)
+    assert not re.search(r">\s*nan\s*<", html)
+    assert "@media print" in html and 'name="viewport"' in html
+    assert "abc" in html and "Licence: none" in html
+    targets = set(re.findall(r'href="#([^"]+)"', html))
+    assert targets and targets <= set(re.findall(r'id="([^"]+)"', html))
 
 
-def test_page_says_what_disagrees(folder):
-    contents = tables()
-    contents["verdict"].loc[1, ["agrees", "why_not"]] = [False, "error_bound is inf"]
-    html, agree, compared = report.page(write(folder, contents))
-    assert (agree, compared) == (1, 2)
-    assert "DISAGREES" in html and "error_bound is inf" in html and "1 of 2" in html
+def test_verdicts_come_first_and_tables_are_folded_under_their_pictures(claimed):
+    html, _, _ = report.page(claimed(claim()))
+    places = [html.index(text) for text in ("claims hold", "a &lt; b", "<img ", "<details>")]
+    assert places == sorted(places) and places[-1] < html.index("Provenance</h2>")
+    for name, (table, _) in MAIN.items():
+        part = html[html.index(f'id="{name}"') :]
+        shown = part[part.index("<details>") : part.index("</details>")]
+        content = tables()[table]
+        assert shown.count("<tr>") == 1 + len(content.iloc[:: -(-len(content) // 40)])
+        assert f"results/{table}.csv" in shown
 
 
-@pytest.mark.parametrize("name", ["loss_curves", "verdict"])
-@pytest.mark.parametrize("ending", ["csv", "json"])
-def test_missing_table_is_one_line(folder, monkeypatch, capsys, name, ending):
-    (folder / f"{name}.{ending}").unlink()
-    monkeypatch.setattr(store, "RESULTS", folder)
+def test_page_says_what_is_contradicted(claimed):
+    lost = claim(verdict="contradicted")
+    html, verdicts, failed = report.page(claimed(lost, claim()))
+    assert (verdicts["contradicted"], failed) == (1, 1)
+    assert "1 of 2 claims hold,\n1 contradicted." in html and 'class="result bad"' in html
+    assert '<td class="mark bad">contradicted' in html
+    # A published observation that does not show at our sizes is a finding.
+    html, _, failed = report.page(claimed(lost | {"kind": "published"}))
+    assert failed == 0 and 'class="result good"' in html
+    html, verdicts, failed = report.page(claimed(claim(verdict="not shown")))
+    assert verdicts["not shown"] == 1 and failed == 0 and "1 not shown either way" in html
+
+
+def test_what_differs_between_studies_is_said_of_each(claimed):
+    shared, rows = report.provenance(pd.DataFrame([claim()]), claimed(claim()))
+    assert shared == {"numpy": "2"}
+    assert rows["headings"] == ["study", "commit", "seed"]
+    assert rows["body"] == [[report.MAIN, "abc", "0"]]
+
+
+def test_a_table_of_claims_that_lacks_a_column(claimed, monkeypatch, capsys):
+    spoiled = claim()
+    del spoiled["slack"]
+    monkeypatch.setattr(store, "RESULTS", claimed(spoiled))
     assert command.main(["report"]) == 2
-    error = capsys.readouterr().err
-    assert error == (
-        f"figures: {name}.{ending} is missing; "
-        "make it with: python -m analysis theory_vs_simulation\n"
-    )
+    assert capsys.readouterr().err == "figures: table claims lacks the columns slack\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_missing_table_is_one_line(claimed, monkeypatch, capsys, ending):
+    folder = claimed(claim())
+    monkeypatch.setattr(store, "RESULTS", folder)
+    for name, make in (("claims", "claims"), ("loss_curves", "theory_vs_simulation")):
+        (folder / f"{name}.{ending}").unlink()
+        assert command.main(["report" if name == "claims" else name]) == 2
+        error = capsys.readouterr().err
+        wanted = f"{name}.{ending} is missing; make it with: python -m analysis {make}\n"
+        assert error == f"figures: {wanted}"
     assert not (folder / "report").exists()
 
 
-def test_command_draws_and_judges(folder, monkeypatch, capsys):
+def test_command_draws_and_judges(folder, claimed, monkeypatch, capsys):
     monkeypatch.setattr(store, "RESULTS", folder)
     assert command.main(["theory_vs_simulation"]) == 0
     made = {path.name for path in (folder / "figures").iterdir()}
     assert made == {f"{name}.{ending}" for name in MAIN for ending in (*command.FORMATS, "csv")}
+    claimed(claim())
     assert command.main(["report"]) == 0
-    contents = tables()
-    contents["verdict"].loc[0, "agrees"] = False
-    write(folder, contents)
+    claimed(claim(verdict="contradicted"), claim())
     assert command.main(["report"]) == 1
-    assert "1 of 2 comparisons agree" in capsys.readouterr().out
+    said = "index.html: 2 claims: 1 contradicted, 1 holds"
+    assert said in capsys.readouterr().out
     assert command.main(["nonsense"]) == 2
     assert capsys.readouterr().err.startswith("no picture named nonsense; known: loss_curves")
 
@@ -258,8 +301,8 @@ def test_unwritable_results_are_one_line(folder, monkeypatch, capsys):
         (1.5e-12, "1.50e-12"),
         (float("nan"), "–"),
         (float("inf"), "inf"),
-        (True, "agrees"),
-        (np.bool_(False), "DISAGREES"),
+        (True, "yes"),
+        (np.bool_(False), "no"),
         ("GD", "GD"),
     ],
 )
