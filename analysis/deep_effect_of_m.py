@@ -47,16 +47,16 @@ class Size:
     """
 
     seeds: int = 5
-    radii: tuple[float, ...] = (0.02, 0.05, 0.1)
+    radii: tuple[float, ...] = (0.05,)
     ms: tuple[int, ...] = (8,)
     radii_one: tuple[float, ...] = ()
     previous: bool = False
-    epochs: int = 30
+    epochs: int = 15
     width: int = 8
 
 
 QUICK = Size()
-FULL = Size(10, (0.01, 0.02, 0.05, 0.1, 0.2), (8, 16), (0.02, 0.05), True)
+FULL = Size(10, (0.01, 0.02, 0.05, 0.1, 0.2), (8, 16), (0.02, 0.05), True, epochs=30)
 
 
 def run(
@@ -67,7 +67,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds and three radii; otherwise 10 seeds, five radii, and 1-SAM.
+        5 seeds, one radius, 15 epochs; otherwise 10 seeds, five radii, 1-SAM, 30 epochs.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

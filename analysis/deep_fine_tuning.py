@@ -39,10 +39,10 @@ class Size:
     """
 
     seeds: int = 5
-    switches: tuple[float, ...] = (0.5, 0.8)
+    switches: tuple[float, ...] = (0.5,)
     rho: float = 0.05
     m: int = 8
-    epochs: int = 30
+    epochs: int = 15
     width: int = 8
     every: int = 3
 
@@ -59,7 +59,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 30 epochs and two switches; otherwise 10 seeds, 60 epochs and four.
+        5 seeds, 15 epochs and one switch; otherwise 10 seeds, 60 epochs and four.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

@@ -46,9 +46,9 @@ class Size:
         ("n-sam", 0.05, BATCH),
         ("m-sam", 0.02, 8),
     )
-    epochs: int = 40
+    epochs: int = 20
     width: int = 8
-    every: int = 4
+    every: int = 2
 
 
 QUICK = Size()
@@ -57,6 +57,7 @@ FULL = Size(
     (*((kind, rho, m) for kind, m in (("n-sam", BATCH), ("m-sam", 8)) for rho in (0.02, 0.05, 0.1)),
      ("gd", 0.0, BATCH)),
     epochs=60,
+    every=4,
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 40 epochs and one radius per method; otherwise 10, 60 and three.
+        5 seeds, 20 epochs and one radius per method; otherwise 10, 60 and three.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional
