@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
@@ -21,6 +22,8 @@ MAIN = "theory_vs_simulation"
 TEMPLATE = Path(__file__).resolve().parent / "report.html"
 MARKS = {"holds": "good", "contradicted": "bad", "not shown": "open", "not run": "open"}
 SHOWN_ROWS = 40
+LEAST = 0.8
+"""Of a picture's own width: on a narrower screen it is scrolled, not shrunk beyond reading."""
 COMMON = ("python", "numpy", "scipy", "numba", "pandas", "machine", "sam_theory")
 """Of the provenance: shown once if all studies share it."""
 
@@ -41,11 +44,14 @@ def cell(value: Any) -> str:
 def rows(table: pd.DataFrame) -> dict[str, Any]:
     """Return headings and formatted cells; evenly spaced rows of a long table, and how many.
 
-    Columns in which every value is missing are left out.
+    Columns in which every value is missing are left out; "texts" says which are not numbers.
     """
+    from pandas.api.types import is_numeric_dtype
+
     shown = table.dropna(axis="columns", how="all").iloc[:: max(-(-len(table) // SHOWN_ROWS), 1)]
     return {
         "headings": [str(name).replace("_", " ") for name in shown.columns],
+        "texts": [not is_numeric_dtype(shown[name]) for name in shown.columns],
         "body": [[cell(value) for value in line] for line in shown.to_numpy(object)],
         "shown": len(shown),
         "all": len(table),
@@ -63,12 +69,15 @@ def picture(name: str, folder: Path | None) -> dict[str, Any]:
     source, study = FIGURES[name]
     table, sidecar = store.read_table(source, study, folder=folder)
     module = import_module(f"figures.{name}")
-    svg = base64.b64encode(render(name, "svg", folder=folder)).decode()
+    svg = render(name, "svg", folder=folder)
+    width = re.search(rb'<svg[^>]* width="([\d.]+)pt"', svg)
+    assert width is not None
     full = " --full" if sidecar["provenance"].get("size") == "full" else ""
     return {
         "name": name,
         "title": (module.__doc__ or name).split("\n\n")[0].replace("\n", " ").rstrip("."),
-        "address": f"data:image/svg+xml;base64,{svg}",
+        "address": f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}",
+        "least": round(LEAST * float(width[1]) * 4 / 3),
         "alt": module.ALT,
         "caption": module.CAPTION,
         "command": f"python -m analysis {study}{full} && python -m figures {name}",
