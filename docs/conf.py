@@ -7,7 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
+import links  # noqa: E402
 import pages  # noqa: E402
+from sphinx.errors import SphinxError  # noqa: E402
 
 import sam_theory  # noqa: E402
 
@@ -32,7 +34,8 @@ html_theme = "alabaster"
 html_theme_options = {"page_width": "1060px", "sidebar_width": "240px"}
 html_show_sphinx = False
 html_copy_source = False
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
 
 myst_enable_extensions = ["amsmath", "dollarmath", "deflist", "fieldlist"]
 myst_heading_anchors = 3
@@ -64,7 +67,14 @@ def escape_formulas(app, what, name, thing, options, lines):  # noqa: ANN001, AN
             lines[k] = escaped(line)
 
 
+def check_links(app, exception):  # noqa: ANN001, ANN201, D103
+    found = links.complaints(Path(app.outdir)) if exception is None else []
+    if found and app.builder.format == "html":
+        raise SphinxError("\n".join(["links that lead nowhere:", *found]))
+
+
 def setup(app):  # noqa: ANN001, ANN201, D103
     pages.write(Path(app.srcdir) / "_made")
     # Before numpydoc, which writes markup of its own.
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)
+    app.connect("build-finished", check_links)

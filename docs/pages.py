@@ -1,14 +1,23 @@
 """The pages of the documentation that are made from the code: API, theorems, command line.
 
-They go to docs/_made, which is not under version control, when Sphinx starts.
+They go to docs/_made, which is not under version control, when Sphinx starts; with them the gallery
+of :mod:`gallery`.
 """
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import inspect
 import io
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import gallery
+
+ROOT = Path(__file__).resolve().parents[1]
 
 NAMESPACES = {
     "sam_theory": "Diagonal linear networks, algorithms and data",
@@ -19,6 +28,32 @@ NAMESPACES = {
     "sam_theory.sweeps": "Sweeps",
 }
 """Packages whose public names are documented, in the order of the index."""
+RETURNED = {
+    "sam_theory": [
+        "sam_theory.diagonal.certificate.Certificate",
+        "sam_theory.diagonal.minimizer.PotentialMinimum",
+        "sam_theory.diagonal.flow.FlowPath",
+        "sam_theory.diagonal.descent.Descent",
+        "sam_theory.diagonal.settings.Batch",
+        "sam_theory.row_space.RowSpace",
+        "sam_theory.preprocessing.Preprocessing",
+    ],
+    "sam_theory.convergence": [
+        "sam_theory.convergence.theorems.Measurement",
+        "sam_theory.convergence.performance_estimation.WorstCase",
+    ],
+    "sam_theory.relu": ["sam_theory.relu.geometry.Kinks"],
+    "sam_theory.deep": [
+        "sam_theory.deep.network.Pass",
+        "sam_theory.deep.sharpness.Alignment",
+        "sam_theory.deep.hessian.TopEigenvalue",
+        "sam_theory.deep.run_state.Snapshot",
+        "sam_theory.deep.experiment.Experiment",
+        "sam_theory.deep.checkpoints.Found",
+    ],
+    "sam_theory.deep.data": ["sam_theory.deep.data.augment.Draws"],
+}
+"""Classes that public functions return and nobody has to import."""
 SHOWN = {
     "limit-cycle": "quadratic",
     "normalized-edge": "quadratic",
@@ -38,21 +73,70 @@ def public_names(package: str) -> list[str]:
     return [name for name in getattr(module, "__all__", ()) if not name.startswith("_")]
 
 
+def load(path: str) -> Any:
+    """Return what a dotted path names: a module, a member of one, or of a class in one."""
+    parts = path.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(path)
+
+
 def api(package: str, title: str) -> str:
-    """Return the page of a package, one entry per public name."""
-    module = import_module(package)
+    """Return the page of a package, one entry per public name, then what its functions return."""
     lines = [f"# {title}", "", f"`{package}`", ""]
-    summary = inspect.getdoc(module)
+    summary = inspect.getdoc(import_module(package))
     if summary:
         lines += [summary.splitlines()[0], ""]
     for name in public_names(package):
-        value = getattr(module, name)
-        kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
-        options = [":members:"] if kind == "class" else []
-        lines += [f"## {name}", "", "```{eval-rst}", f".. auto{kind}:: {package}.{name}"]
-        lines += [f"   {option}" for option in options]
-        lines += ["```", ""]
+        lines += [f"## {name}", "", *_entry(f"{package}.{name}"), ""]
+    if package in RETURNED:
+        lines += ["## Returned by the above", ""]
+    for path in RETURNED.get(package, ()):
+        lines += [f"### {path.rpartition('.')[2]}", "", *_entry(path), ""]
     return "\n".join(lines)
+
+
+def _entry(path: str) -> list[str]:
+    value = load(path)
+    if not callable(value):
+        return _constant(path, value)
+    kind = "class" if inspect.isclass(value) else "function"
+    options = ["   :members:"] if kind == "class" else []
+    return ["```{eval-rst}", f".. auto{kind}:: {path}", *options, "```"]
+
+
+def _constant(path: str, value: Any) -> list[str]:
+    """Return the sentence under the assignment, and the keys of a mapping with what they name."""
+    lines = ["```{eval-rst}", f".. data:: {path}", "", f"   {constant_doc(path)}", "```"]
+    if isinstance(value, Mapping):
+        lines += ["", *(f"- `{key}`{_about(one)}" for key, one in value.items())]
+    return lines
+
+
+def _about(value: Any) -> str:
+    title = getattr(value, "title", None)
+    return f": {title}" if isinstance(title, str) else ""
+
+
+def constant_doc(path: str) -> str:
+    """Return the string that follows the assignment of a public constant; empty without one."""
+    package, _, name = path.rpartition(".")
+    module = import_module(package)
+    home = getattr(module, "_HOME", {}).get(name)
+    source = inspect.getsource(import_module(f"{package}.{home}") if home else module)
+    body = ast.parse(source).body
+    for one, after in zip(body, body[1:], strict=False):
+        targets = getattr(one, "targets", [getattr(one, "target", None)])
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            value = getattr(after, "value", None)
+            return value.value if isinstance(value, ast.Constant) else ""
+    return ""
 
 
 def theorem_page(name: str, folder: Path) -> str:
@@ -112,13 +196,22 @@ def write(folder: Path) -> None:
     theorems.mkdir(parents=True, exist_ok=True)
     for package, title in NAMESPACES.items():
         _update(folder / f"{package.replace('.', '_')}.md", api(package, title))
+    made_from = f"% made from {_digest()}\n\n"
     for name in THEOREMS:
-        if not (theorems / f"{name}.md").exists():
-            _update(theorems / f"{name}.md", theorem_page(name, theorems))
+        page = theorems / f"{name}.md"
+        if not (page.exists() and page.read_text(encoding="utf-8").startswith(made_from)):
+            _update(page, made_from + theorem_page(name, theorems))
     listing = "\n".join(THEOREMS)
     index = f"# One page per theorem\n\n```{{toctree}}\n:maxdepth: 1\n\n{listing}\n```\n"
     _update(theorems / "index.md", index)
     _update(folder / "commands.md", command_page())
+    _update(folder / "figures.md", gallery.page(folder / "figures"))
+
+
+def _digest() -> str:
+    """Return a digest of all that a theorem's page depends on."""
+    sources = [Path(__file__), *sorted((ROOT / "sam_theory" / "convergence").glob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def _update(path: Path, text: str) -> None:

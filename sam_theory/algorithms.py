@@ -98,7 +98,7 @@ class Algorithm:
         return ", ".join(parts)
 
     def resolve(self, n: int) -> tuple[int, int]:
-        """Sizes on a data set of n examples.
+        """Resolve the sizes on a data set of n examples.
 
         Parameters
         ----------
@@ -129,12 +129,29 @@ class Algorithm:
 
 
 def gd() -> Algorithm:
-    """Full-batch gradient descent."""
+    """Full-batch gradient descent.
+
+    Returns
+    -------
+    Algorithm
+        rho = 0, all n examples in every step.
+    """
     return Algorithm()
 
 
 def sgd(batch_size: int = 1) -> Algorithm:
-    """Stochastic gradient descent with minibatches of ``batch_size`` examples."""
+    """Stochastic gradient descent.
+
+    Parameters
+    ----------
+    batch_size : int
+        Examples per step, >= 1.
+
+    Returns
+    -------
+    Algorithm
+        rho = 0 on minibatches.
+    """
     return Algorithm(batch_size=batch_size)
 
 
@@ -149,6 +166,11 @@ def n_sam(rho: float, *, normalized: bool = False, ascent_steps: int = 1) -> Alg
         Divide the ascent step by the gradient's norm.
     ascent_steps : int
         Number of ascent steps, >= 1.
+
+    Returns
+    -------
+    Algorithm
+        Of :attr:`~Algorithm.kind` "n-sam"; "gd" if rho = 0.
     """
     return Algorithm(rho=rho, normalized=normalized, ascent_steps=ascent_steps)
 
@@ -175,6 +197,11 @@ def m_sam(
         Divide each ascent step by its block gradient's norm.
     ascent_steps : int
         Number of ascent steps, >= 1.
+
+    Returns
+    -------
+    Algorithm
+        Of :attr:`~Algorithm.kind` "m-sam"; "1-sam" if m = 1, and "gd" or "sgd" if rho = 0.
     """
     return Algorithm(rho, m, batch_size, normalized, ascent_steps)
 
@@ -186,7 +213,30 @@ def one_sam(
     normalized: bool = False,
     ascent_steps: int = 1,
 ) -> Algorithm:
-    """SAM with one perturbation per example (m = 1); parameters as in :func:`m_sam`."""
+    """SAM with one perturbation per example (m = 1).
+
+    Parameters
+    ----------
+    rho : float
+        Perturbation radius, >= 0.
+    batch_size : int, optional
+        Examples per step, None is all of them.
+    normalized : bool
+        Divide each ascent step by its example's gradient norm.
+    ascent_steps : int
+        Number of ascent steps, >= 1.
+
+    Returns
+    -------
+    Algorithm
+        Of :attr:`~Algorithm.kind` "1-sam"; "gd" or "sgd" if rho = 0.
+
+    Examples
+    --------
+    >>> from sam_theory import one_sam
+    >>> one_sam(0.1).kind, one_sam(0.1).label
+    ('1-sam', '1-SAM')
+    """
     return Algorithm(rho, 1, batch_size, normalized, ascent_steps)
 
 
@@ -203,10 +253,21 @@ def from_reference(method: str, rho: float | None = None) -> Algorithm:
     rho : float, optional
         The published radius; None (or 0) for "gd" and "sgd", required for the others.
 
+    Returns
+    -------
+    Algorithm
+        The same training in the conventions of this project.
+
     Raises
     ------
     InputError
         Unknown method, rho missing for a SAM, or rho given where the method has none.
+
+    Examples
+    --------
+    >>> from sam_theory import from_reference
+    >>> from_reference("1-sam", 0.1).rho, from_reference("n-sam", 0.1).rho
+    (0.2, 0.1)
     """
     if method not in _REFERENCE_METHODS:
         raise InputError(f"method must be one of {', '.join(_REFERENCE_METHODS)}, not {method!r}")
@@ -238,6 +299,12 @@ def from_woodworth(alpha: Any) -> Any:
     -------
     float or array of shape (d,)
         2 alpha_W.
+
+    Examples
+    --------
+    >>> from sam_theory import from_woodworth
+    >>> from_woodworth(0.05)
+    0.1
     """
     return _scale(alpha, 2.0)
 
@@ -260,6 +327,12 @@ def from_even(alpha: Any) -> Any:
     -------
     float or array of shape (d,)
         sqrt(2) alpha_E.
+
+    Examples
+    --------
+    >>> from sam_theory import from_even
+    >>> round(from_even(1.0), 6)
+    1.414214
     """
     return _scale(alpha, math.sqrt(2.0))
 

@@ -8,7 +8,15 @@ class InputError(ValueError):
 
 
 class MissingExtra(ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra that brings it.
+
+    Parameters
+    ----------
+    package : str
+        What could not be imported.
+    extra : str
+        Which extra of this project brings it.
+    """
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(

@@ -139,6 +139,11 @@ class Regression:
         ----------
         beta : (d,) array
             Coefficients.
+
+        Returns
+        -------
+        float
+            >= 0.
         """
         beta = checked_vector("beta", beta)
         if beta.shape[0] != self.d:
@@ -155,6 +160,11 @@ class Regression:
             Share of the rows, in (0, 1); rounded, with at least one row on each side.
         seed : int or numpy.random.Generator
             Source of the random choice. The order of the rows is kept on both sides.
+
+        Returns
+        -------
+        Regression
+            The rows that stay, with the others as its ``test``.
 
         Raises
         ------
@@ -193,6 +203,11 @@ class Regression:
         center_target : bool
             Subtract the target's mean.
 
+        Returns
+        -------
+        Regression
+            In the new units; ``preprocessing`` says what was done.
+
         Raises
         ------
         InputError
@@ -227,7 +242,24 @@ class Regression:
         test_fraction: float = 0.0,
         seed: int | np.random.Generator = 0,
     ) -> Regression:
-        """Read a CSV file with a header; see :func:`sam_theory.loaders.read_csv`."""
+        """Read a CSV file with a header; see :func:`sam_theory.loaders.read_csv`.
+
+        Parameters
+        ----------
+        path : path
+            UTF-8 text, comma separated, one row per example.
+        target : str
+            Name of the column of labels; every other column is a feature.
+        test_fraction : float
+            Share of the rows that becomes ``test``, in [0, 1); see :meth:`split`.
+        seed : int or numpy.random.Generator
+            Decides which rows.
+
+        Returns
+        -------
+        Regression
+            With ``feature_names`` and ``target`` from the header.
+        """
         from sam_theory.loaders import read_csv
 
         data = read_csv(path, target)
@@ -235,28 +267,37 @@ class Regression:
 
     @classmethod
     def from_npz(cls, path: str | PathLike[str]) -> Regression:
-        """Read an NPZ file; see :func:`sam_theory.loaders.read_npz`."""
+        """Read X, y and more from the NPZ file ``path``: :func:`sam_theory.loaders.read_npz`."""
         from sam_theory.loaders import read_npz
 
         return read_npz(path)
 
     @classmethod
     def from_npy(cls, X_path: str | PathLike[str], y_path: str | PathLike[str]) -> Regression:
-        """Map a dense or read a sparse design; see :func:`sam_theory.loaders.read_npy`."""
+        """Map a dense or read a sparse design from ``X_path``, labels from ``y_path``.
+
+        See :func:`sam_theory.loaders.read_npy`.
+        """
         from sam_theory.loaders import read_npy
 
         return read_npy(X_path, y_path)
 
     @classmethod
     def from_parquet(cls, path: str | PathLike[str], target: str | None = None) -> Regression:
-        """Read a Parquet file (extra ``parquet``); see :func:`sam_theory.loaders.read_parquet`."""
+        """Read the Parquet table ``path`` (extra ``parquet``); ``target`` names the labels' column.
+
+        See :func:`sam_theory.loaders.read_parquet`.
+        """
         from sam_theory.loaders import read_parquet
 
         return read_parquet(path, target)
 
     @classmethod
     def from_file(cls, path: str | PathLike[str], target: str | None = None) -> Regression:
-        """Read a ``.csv``, ``.npz`` or ``.parquet`` file, by its ending."""
+        """Read the ``.csv``, ``.npz`` or ``.parquet`` file ``path``, by its ending.
+
+        ``target`` names the column of labels; in an NPZ file they are always y.
+        """
         from sam_theory.loaders import read_file
 
         return read_file(path, target)
@@ -296,6 +337,13 @@ def sparse_regression(
     -------
     Regression
         With ``beta_star`` and, unless ``n_test`` is 0, ``test``.
+
+    Examples
+    --------
+    >>> from sam_theory import sparse_regression
+    >>> data = sparse_regression(n=20, d=30, nonzeros=3, seed=0)
+    >>> data.n, data.d, data.rank, data.consistent, data.test.n
+    (20, 30, 20, True, 1000)
     """
     n, d = checked_integer("n", n, 1), checked_integer("d", d, 1)
     nonzeros, n_test = (

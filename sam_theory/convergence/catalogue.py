@@ -17,6 +17,7 @@ from sam_theory.convergence.theorems import Theorem
 from sam_theory.errors import InputError
 
 THEOREMS: dict[str, Theorem] = {one.name: one for one in (*BOUNDS, *EXACT)}
+"""Every theorem by its name."""
 
 
 def _rows(seed: int, n: int, d: int) -> tuple[np.random.Generator, Array]:
@@ -105,6 +106,7 @@ PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "diagonal": _diagonal,
     "double_well": lambda seed: nonconvex.double_well(),
 }
+"""Every built-in problem by its name, as a function of the seed of its data."""
 
 
 def problem(name: str, seed: int = 0) -> Problem:
@@ -117,10 +119,21 @@ def problem(name: str, seed: int = 0) -> Problem:
     seed : int
         Of its data.
 
+    Returns
+    -------
+    Problem
+        At the size of the study of rates.
+
     Raises
     ------
     InputError
         There is none of that name; the known ones are listed.
+
+    Examples
+    --------
+    >>> from sam_theory import convergence as rates
+    >>> rates.problem("ridge").n, rates.problem("ridge").d
+    (20, 30)
     """
     if name not in PROBLEMS:
         raise InputError(f"no problem named {name!r}; known: {', '.join(PROBLEMS)}")
@@ -130,10 +143,26 @@ def problem(name: str, seed: int = 0) -> Problem:
 def theorem(name: str) -> Theorem:
     """Return a theorem by its name.
 
+    Parameters
+    ----------
+    name : str
+        A key of THEOREMS.
+
+    Returns
+    -------
+    Theorem
+        With its assumptions, schedule and bound.
+
     Raises
     ------
     InputError
         There is none of that name; the known ones are listed.
+
+    Examples
+    --------
+    >>> from sam_theory import convergence as rates
+    >>> rates.theorem("T1").title
+    'stochastic SAM, mean squared gradient'
     """
     if name not in THEOREMS:
         raise InputError(f"no theorem named {name!r}; known: {', '.join(THEOREMS)}")

@@ -48,11 +48,19 @@ def logistic(
     Returns
     -------
     Problem
+        With the constants above.
 
     Raises
     ------
     InputError
         The data do not fit, a label is neither -1 nor 1, or l2 is negative.
+
+    Examples
+    --------
+    >>> from sam_theory import convergence as rates
+    >>> made = rates.logistic([[1.0, 2.0], [2.0, 0.0]], [1, -1], l2=0.1)
+    >>> made.constants.beta.value, made.constants.mu.value
+    (1.35, 0.1)
     """
     from sam_theory.convergence.objectives import COMPILED
 
@@ -144,6 +152,7 @@ def saturating(
     Returns
     -------
     Problem
+        With the constants above.
 
     Raises
     ------

@@ -60,11 +60,19 @@ def empirical_rate(
     Returns
     -------
     Rate
+        Over the window of the longest horizons.
 
     Raises
     ------
     InputError
         Fewer than two horizons, or a mean in the window that is not positive and finite.
+
+    Examples
+    --------
+    >>> from sam_theory import convergence as rates
+    >>> found = rates.empirical_rate([10, 20, 40, 80], [[1.0, 0.5, 0.25, 0.125]])
+    >>> round(found.slope, 12)
+    -1.0
     """
     T, values = np.asarray(horizons, dtype=np.float64), np.asarray(samples, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(T):

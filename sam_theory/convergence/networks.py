@@ -52,6 +52,7 @@ def factorization(
     Returns
     -------
     Problem
+        With the constants above.
 
     Raises
     ------
@@ -151,6 +152,7 @@ def diagonal(
     Returns
     -------
     Problem
+        With the constants above.
 
     Raises
     ------

@@ -47,6 +47,7 @@ def wave(
     Returns
     -------
     Problem
+        With the constants above.
 
     Raises
     ------
@@ -101,6 +102,7 @@ def double_well(*, start: float = 1.3, radius: float = 3.0, name: str = "double_
     Returns
     -------
     Problem
+        With the constants above.
 
     Raises
     ------
@@ -152,6 +154,7 @@ def quadratic(
     Returns
     -------
     Problem
+        With the constants above, all of them exact.
 
     Raises
     ------
@@ -191,6 +194,20 @@ def slow_quadratic(d: int = 400, *, decades: float = 9.0, name: str = "slow_quad
     Eigenvalues spread evenly in log over `decades` below 1, and start weights such that the share
     of L_0 below x is proportional to x^0.03: |grad L(w_T)|^2 then falls like T^-1.03 until 1/T
     reaches the smallest eigenvalue.
+
+    Parameters
+    ----------
+    d : int
+        Number of eigenvalues.
+    decades : float
+        How far they spread, in powers of ten, > 0.
+    name : str
+        In tables.
+
+    Returns
+    -------
+    Problem
+        As of :func:`quadratic`.
     """
     count = checked_integer("d", d, 2)
     spectrum = np.logspace(-checked_number("decades", decades), 0.0, count)

@@ -74,7 +74,7 @@ class Problem:
     def evaluate(
         self, w: npt.ArrayLike, examples: npt.ArrayLike | None = None
     ) -> tuple[float, Array]:
-        """Mean loss and gradient.
+        """Evaluate mean loss and gradient.
 
         Parameters
         ----------
@@ -86,7 +86,9 @@ class Problem:
         Returns
         -------
         loss : float
+            Mean of l_i(w) over the examples.
         gradient : array of shape (d,)
+            Of that mean.
 
         Raises
         ------
@@ -103,15 +105,18 @@ class Problem:
         return float(self.value(point, rows, self.A, self.y, self.p, out)), out
 
     def loss(self, w: npt.ArrayLike) -> float:
-        """L(w)."""
+        """Return L(w), w of shape (d,)."""
         return self.evaluate(w)[0]
 
     def gradients(self, w: npt.ArrayLike) -> Array:
-        """Gradients of every l_i, shape (n, d)."""
+        """Return the gradient of every l_i at w, shape (n, d)."""
         return np.array([self.evaluate(w, [i])[1] for i in range(self.n)])
 
     def variance(self, w: npt.ArrayLike) -> float:
-        """sigma^2(w) = (1/n) sum_i |grad l_i(w) - grad L(w)|^2 (assumption A1 at w)."""
+        """Return sigma^2(w), the left side of assumption A1 at w.
+
+        sigma^2(w) = (1/n) sum_i |grad l_i(w) - grad L(w)|^2.
+        """
         gradients = self.gradients(w)
         return float(np.mean(np.sum((gradients - gradients.mean(axis=0)) ** 2, axis=1)))
 

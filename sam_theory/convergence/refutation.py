@@ -291,6 +291,18 @@ def refute(problem: Problem, *, seed: int = 0, effort: int = 4) -> pd.DataFrame:
     ------
     InputError
         The problem's functions do not belong together.
+
+    Examples
+    --------
+    >>> from sam_theory import convergence as rates
+    >>> square = rates.claim(  # beta = 2 would be right
+    ...     lambda w: float(w @ w), lambda w: 2.0 * w, start=[1.0, 1.0], beta=1.5, minimum=0.0
+    ... )
+    >>> table = rates.refute(square, effort=1).set_index("constant")
+    >>> table.loc["beta", "verdict"], float(table.loc["beta", "found"].round(6))
+    ('refuted', 2.0)
+    >>> table.loc["minimum", "verdict"]
+    'not refuted'
     """
     import pandas as pd
 

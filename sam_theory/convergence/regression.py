@@ -53,6 +53,13 @@ def least_squares(
     ------
     InputError
         The data are not finite or do not fit, X is 0, or l2 is negative.
+
+    Examples
+    --------
+    >>> from sam_theory import convergence as rates
+    >>> made = rates.least_squares([[2.0, 0.0], [0.0, 1.0]], [1.0, 1.0])
+    >>> made.constants.beta.value, made.constants.beta_mean.value, made.constants.mu.value
+    (4.0, 2.0, 0.5)
     """
     from sam_theory.convergence.objectives import COMPILED
 

@@ -142,11 +142,23 @@ def simulate(
     Returns
     -------
     Runs
+        What was observed, one row per seed and one column per horizon.
 
     Raises
     ------
     InputError
         An argument does not fit, or the objective is nan at a finite point, which is named.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sam_theory import convergence as rates
+    >>> problem = rates.problem("interpolation")
+    >>> beta = problem.constants.beta.value
+    >>> steps = rates.Schedule(np.full(2000, 0.5 / beta), np.full(2000, 0.1 / beta))
+    >>> runs = rates.simulate(problem, steps, horizons=[0, 2000], batch_size=1, seeds=3)
+    >>> bool((runs.loss[:, 1] < 0.01 * runs.loss[:, 0]).all())
+    True
     """
     from sam_theory.convergence.objectives import no_slope
 

@@ -182,7 +182,7 @@ class Theorem:
         return self._failing(setup, True) or self._failing(setup, False)
 
     def fits(self, setup: Setup) -> bool:
-        """Whether the problem is of the kind that the theorem is about."""
+        """Whether the problem of ``setup`` is of the kind that the theorem is about."""
         return not self._failing(setup, True)
 
     def _failing(self, setup: Setup, of_problem: bool) -> list[str]:

@@ -74,6 +74,15 @@ def claim(
     InputError
         A constant is missing, negative or contradicts another, or a function returns something of
         the wrong shape.
+
+    Examples
+    --------
+    >>> from sam_theory import convergence as rates
+    >>> mine = rates.claim(
+    ...     lambda w: float(w @ w), lambda w: 2.0 * w, start=[1.0, 1.0], beta=2.0, minimum=0.0
+    ... )
+    >>> mine.constants.beta.how, mine.d
+    ('claimed', 2)
     """
     count = 1 if n is None else checked_integer("n", n, 1)
     first = checked_vector("start", start)

@@ -83,6 +83,20 @@ def run(
         recorded stays valid.
     MissingExtra
         ``backend="dask"`` without the extra ``distributed``.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import tempfile
+    >>> from sam_theory import sweeps
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "study.py")
+    ...     _ = file.write_text("def square(x): return {'y': x * x}")
+    ...     study, grid = f"{file}:square", {"x": [1.0, 2.0, 3.0]}
+    ...     done = sweeps.run(study, grid, cache=folder, workers=1, progress=False)
+    ...     again = sweeps.run(study, grid, cache=folder, workers=1, progress=False)
+    >>> done.table["y"].tolist(), done.computed, again.computed
+    ([1.0, 4.0, 9.0], 3, 0)
     """
     check_not_loading()
     pool = _checked_pool(backend, workers, scheduler)
@@ -134,6 +148,7 @@ def status(
     Returns
     -------
     Status
+        One row per cell.
 
     Raises
     ------

@@ -74,7 +74,7 @@ class Status:
     table: pd.DataFrame
 
     def count(self, state: str) -> int:
-        """Return the number of cells that are done, failed, missing or damaged."""
+        """Return the number of cells in a ``state``: done, failed, missing or damaged."""
         return int((self.table["state"] == state).sum())
 
     def __repr__(self) -> str:
