@@ -220,9 +220,10 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per series: ``order``, the least-squares slope in logarithms over the two smallest
-        x; ``expected``, 2; ``resolved``, whether all errors exceed three standard errors, without
-        which the order says nothing (SGD with few runs).
+        One row per series: ``order``, the slope in logarithms over the two smallest x;
+        ``standard_error`` of it, from those of the errors (runs of SGD); ``expected``, 2;
+        ``resolved``, whether twice the standard error is at most 0.1, without which the order says
+        little.
     """
     import pandas as pd
 
@@ -230,8 +231,15 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
     for name, part in table.groupby("series", sort=False):
         if not str(name).endswith(("step size", "radius")):
             continue
-        two = part.nsmallest(2, "x")
-        order = float(np.polyfit(np.log(two["x"]), np.log(two["error"]), 1)[0])
-        resolved = bool((two["error"] > 3.0 * two["standard_error"]).all())
-        rows.append({"series": name, "order": order, "expected": 2.0, "resolved": resolved})
+        two = part.nsmallest(2, "x").sort_values("x")
+        span = float(np.diff(np.log(two["x"]))[0])
+        order = float(np.diff(np.log(two["error"]))[0]) / span
+        relative = (two["standard_error"] / two["error"]).fillna(0.0)
+        standard_error = float(np.linalg.norm(relative)) / span
+        rows.append(
+            {
+                "series": name, "order": order, "standard_error": standard_error,
+                "expected": 2.0, "resolved": 2.0 * standard_error <= 0.1,
+            }
+        )  # fmt: skip
     return pd.DataFrame(rows)

@@ -49,7 +49,7 @@ CONDITION = (
     "<dT/dlog alpha, Delta_n> < 0"
 )
 RULE = "SAM raises the test loss if Delta is on average twice as large on the support as off it"
-SHRINKAGES = (0.001, 0.1, 0.5)
+SHRINKAGES = (0.0001, 0.1, 0.5)
 """Largest leading-order log-shrinkage max_j rho Delta_j of the radii at which T is measured."""
 VALIDATION_ROWS = 20
 SUPPORT_RATIO = 2.0
@@ -259,7 +259,7 @@ def designs(table: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for (design, kind, alpha), part in table.groupby(["design", "kind", "alpha"], sort=False):
-        share, low, high = share_interval(part["change_0.001"] > 0.0)
+        share, low, high = share_interval(part["change_0.0001"] > 0.0)
         rows.append(
             {
                 "design": design, "kind": kind, "alpha": alpha, "hurt": share, "low": low,
@@ -283,7 +283,7 @@ def rules(table: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         One row per rule, algorithm ("both": pooled) and group of instances: ``instances``,
         ``accuracy`` with its 95 % interval ``low``, ``high``, and ``base_rate``, the accuracy of
-        always saying what is more frequent. What is measured is the sign at log-shrinkage 0.001,
+        always saying what is more frequent. What is measured is the sign at log-shrinkage 0.0001,
         for the first rule also at the larger ones.
     """
     import pandas as pd
@@ -297,7 +297,7 @@ def rules(table: pd.DataFrame) -> pd.DataFrame:
             "sparse, no noise": of_kind[(of_kind["nonzeros"] < 10) & (of_kind["noise"] == 0.0)],
         }
         for group, part in groups.items():
-            hurts = part["change_0.001"] > 0.0
+            hurts = part["change_0.0001"] > 0.0
             predictions = [
                 ("exact slope", part["slope"] > 0.0, hurts),
                 *(

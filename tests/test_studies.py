@@ -109,6 +109,8 @@ def test_orders_of_the_dictionary(table):
     orders = table("leading_order", "leading_order_orders").set_index("series")
     for name in ("GD, step size", "n-SAM, radius", "1-SAM, radius", "1-SAM, radius = step size"):
         assert orders.loc[name, "resolved"] and abs(orders.loc[name, "order"] - 2.0) < 0.1, name
+    assert not orders.loc["SGD, step size", "resolved"]
+    assert orders.loc["GD, step size", "standard_error"] == 0.0
     found = table("leading_order")
     assert (found["measured_mean"] / found["predicted_mean"] - 1.0).abs().max() < 0.2
     # Planted: a prediction that is off by a first-order term has order 1.
@@ -138,8 +140,8 @@ def test_phase_diagram_against_single_limits(table):
 def test_condition_for_n_sam_to_hurt(table):
     found = table("when_n_sam_hurts")
     assert len(found) == 2 * (3 * 3 + 2)
-    np.testing.assert_allclose(found["slope"], found["change_0.001"], rtol=0.05, atol=1e-4)
-    assert ((found["slope"] > 0) == (found["change_0.001"] > 0)).all()
+    np.testing.assert_allclose(found["slope"], found["change_0.0001"], rtol=0.05, atol=1e-4)
+    assert ((found["slope"] > 0) == (found["change_0.0001"] > 0)).all()
     trained = found[found["change_simulation"].notna()]
     assert len(trained) == 2 * (3 + 1)
     np.testing.assert_allclose(
