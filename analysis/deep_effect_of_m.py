@@ -56,7 +56,7 @@ class Size:
 
 
 QUICK = Size()
-FULL = Size(10, (0.01, 0.02, 0.05, 0.1, 0.2), (8, 16), (0.02, 0.05), True, epochs=30)
+FULL = Size(10, (0.02, 0.05, 0.1), (8,), (0.05,), epochs=30)
 
 
 def run(
@@ -67,7 +67,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, one radius, 15 epochs; otherwise 10 seeds, five radii, 1-SAM, 30 epochs.
+        5 seeds, one radius, 15 epochs; otherwise 10 seeds, three radii, 1-SAM at one, 30 epochs.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

@@ -48,7 +48,7 @@ class Size:
 
 
 QUICK = Size()
-FULL = Size(10, (0.2, 0.5, 0.8, 0.9), epochs=60)
+FULL = Size(10, (0.5, 0.8), epochs=30)
 
 
 def run(
@@ -59,7 +59,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 15 epochs and one switch; otherwise 10 seeds, 60 epochs and four.
+        5 seeds, 15 epochs and one switch; otherwise 10, 30 and two.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

@@ -54,9 +54,9 @@ class Size:
 QUICK = Size()
 FULL = Size(
     10,
-    (*((kind, rho, m) for kind, m in (("n-sam", BATCH), ("m-sam", 8)) for rho in (0.02, 0.05, 0.1)),
-     ("gd", 0.0, BATCH)),
-    epochs=60,
+    (("gd", 0.0, BATCH), ("n-sam", 0.05, BATCH), ("n-sam", 0.1, BATCH), ("m-sam", 0.02, 8),
+     ("m-sam", 0.05, 8)),
+    epochs=40,
     every=4,
 )  # fmt: skip
 
@@ -69,7 +69,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 20 epochs and one radius per method; otherwise 10, 60 and three.
+        5 seeds, 20 epochs and one radius per method; otherwise 10, 40 and two.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional
