@@ -190,6 +190,10 @@ class ArrayOperations:
         """Write the signal's tensor to out, or add it."""
         out[...] = out + self.value(signal) if add else self.value(signal)
 
+    def drop(self, _lane: Any, x: Any, keep: Any, scale: float) -> None:
+        """Multiply x by ``scale`` where ``keep``, by 0 elsewhere, in place; NaN stays NaN."""
+        x *= keep.astype(x.dtype) * x.dtype.type(scale)
+
     # Pooling.
 
     def global_average(self, _lane: Any, signal: Signal, out: Any) -> None:

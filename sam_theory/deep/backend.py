@@ -83,23 +83,22 @@ class Backend:
         return ArrayOperations(np)
 
     def array(self, values: Any, dtype: Any = None) -> Any:
-        """Array on the device, of the backend's precision unless said otherwise."""
+        """Return ``values`` on the device, in its precision unless ``dtype`` says otherwise."""
         return self.xp.asarray(values, dtype=self.dtype if dtype is None else dtype)
 
     def host(self, values: Any) -> Any:
-        """NumPy array with the same numbers."""
+        """Return ``values`` as a NumPy array."""
         return self.xp.asnumpy(values) if self.name == "cupy" else np.asarray(values)
 
 
 def _cupy() -> Any:
     try:
         import cupy
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtra("cupy", "gpu") from None
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise InputError(f"backend 'cupy': no usable GPU ({error})") from None
-    if count == 0:
-        raise InputError("backend 'cupy': no GPU is visible")
+    except ImportError as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip(" =")), "")
+        raise InputError(f"backend 'cupy': cupy cannot be loaded ({reason})") from None
+    if not cupy.is_available():
+        raise InputError("backend 'cupy': no usable GPU (cupy.is_available() is False)")
     return cupy

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .dropout import Dropout
 from .geometry import Convolution
 from .lanes import Lane, Program
 from .layers import Conv
@@ -15,16 +16,18 @@ NormMaker = Callable[[Layout, str, int], Any]
 
 
 class PreActivationBlock:
-    """out = conv2(act(norm2(conv1(a)))) + shortcut with a = act(norm1(h)).
+    """out = conv2(dropout(act(norm2(conv1(a))))) + shortcut with a = act(norm1(h)).
 
     The shortcut is h itself, or a 1x1 convolution of a where the shape changes. Source: He et al.,
     ECCV 2016 (arXiv 1603.05027).
     """
 
     def __init__(
-        self, layout: Layout, name: str, norm: NormMaker, first: Convolution, activation: Activation
-    ) -> None:
+        self, layout: Layout, name: str, norm: NormMaker, first: Convolution,
+        activation: Activation, number: int,
+    ) -> None:  # fmt: skip
         self.activation = activation
+        self.dropout = Dropout(number)
         self.norm1 = norm(layout, f"{name}.norm1", first.inputs)
         self.conv1 = Conv(layout, f"{name}.conv1", first)
         self.norm2 = norm(layout, f"{name}.norm2", first.outputs)
@@ -40,6 +43,7 @@ class PreActivationBlock:
         side = None if self.shortcut is None else self.shortcut.forward(lane, a)
         middle = self.conv1.forward(lane, a)
         b = yield from self.norm2.forward(lane, middle, self.activation)
+        b = self.dropout.forward(lane, b)
         out = self.conv2.forward(lane, b, h.x if side is None else side, side)
         if lane.gradients is None:
             lane.give(middle)
@@ -50,6 +54,7 @@ class PreActivationBlock:
         """Return the gradient of h; d is given back."""
         inner = lane.take(d.shape)
         self.conv2.backward(lane, d, inner)
+        self.dropout.backward(lane, inner)
         middle = yield from self.norm2.backward(lane, inner)
         first = self.conv1.shape
         found = lane.take((len(d), first.height, first.width, first.inputs))
@@ -72,8 +77,9 @@ class PostActivationBlock:
     """
 
     def __init__(
-        self, layout: Layout, name: str, norm: NormMaker, first: Convolution, activation: Activation
-    ) -> None:
+        self, layout: Layout, name: str, norm: NormMaker, first: Convolution,
+        activation: Activation, _number: int,
+    ) -> None:  # fmt: skip
         self.activation = activation
         self.conv1 = Conv(layout, f"{name}.conv1", first)
         self.norm1 = norm(layout, f"{name}.norm1", first.outputs)

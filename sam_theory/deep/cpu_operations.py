@@ -241,6 +241,10 @@ class CompiledOperations(ArrayOperations):
             beta, lane.scratch("rows", 3 * max(ROW, channels)), add, out.reshape(-1),
         )  # fmt: skip
 
+    def drop(self, _lane: Any, x: Any, keep: Any, scale: float) -> None:
+        """Multiply x by ``scale`` where ``keep``, by 0 elsewhere, in place; NaN stays NaN."""
+        pool.drop(x.reshape(-1), keep.reshape(-1), scale)
+
     def global_average(self, lane: Any, signal: Signal, out: Any) -> None:
         """Mean over the pixels, (n, channels)."""
         x = signal.x

@@ -52,7 +52,7 @@ class Experiment:
 
     @classmethod
     def build(cls, settings: TrainSettings) -> Experiment:
-        """Load the data and make the network."""
+        """Load the data and make the network that ``settings`` describe."""
         backend = Backend(
             _DEVICES[settings.device],  # type: ignore[arg-type]
             settings.precision,
@@ -95,7 +95,7 @@ class Experiment:
         return state.hexdigest()
 
     def training_images(self, count: int) -> ImageSet:
-        """Return so many training images, evenly spaced; all of them if there are fewer."""
+        """Return ``count`` training images, evenly spaced; all of them if there are fewer."""
         return evenly_spaced(self.splits.train, count)
 
     def training_inputs(self, epoch: int) -> Iterator[Any]:

@@ -57,6 +57,11 @@ def feature_rank(
         As in :func:`sam_theory.deep.sharpness.m_sharpness`.
     share : float
         As in :func:`rank_of_features`.
+
+    Returns
+    -------
+    int
+        >= 0.
     """
     found = network.features(weights, images, buffers=buffers)
     return rank_of_features(network.backend.host(found), share)
@@ -73,9 +78,9 @@ def error_rates(
         A network of :func:`build_model`.
     logits : array of shape (n, outputs)
         As :meth:`Network.evaluate` returns them.
-    labels : integer array of shape (n,)
+    labels : array of int, shape (n,)
         Classes.
-    noisy : boolean array of shape (n,), optional
+    noisy : array of bool, shape (n,), optional
         Which labels were changed; None is none.
 
     Returns

@@ -71,7 +71,10 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("momentum", ("--momentum",), float, "0.9 by default", "M"),
         Flag("l1", ("--l1-reg", "--l1"), float, "l1 ||w||_1 in the objective (0)", "L"),
         Flag("l2", ("--l2-reg", "--l2"), float, "(l2/2) ||w||^2 in the objective (0)", "L"),
-        Flag("average", ("--average", "--swa-tau"), float, "of averaged weights (0.999)", "TAU"),
+        Flag("dropout", ("--dropout", "--droprate"), float,
+             "rate, between the convolutions of pre-activation blocks (0)", "P"),
+        Flag("average", ("--average", "--swa-tau"), float,
+             "of averaged weights (rises to 0.999)", "TAU"),
         Flag("seed", ("--seed",), int, "of everything random (0)", "K"),
     ),
     "SAM": (

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
+
 THREADS = 256
 SUM_CHANNELS, SUM_ROWS = 32, 8
 
@@ -78,8 +80,8 @@ template <typename T> __global__ void spread_columns(
 template <typename T> __global__ void image_sums(
     const T* x, const T* centre, int squares, int pixels, int channels, double* out) {
     __shared__ double part[8][32];
-    int c = blockIdx.x * 32 + threadIdx.x;
-    long long image = blockIdx.y;
+    int c = blockIdx.y * 32 + threadIdx.x;
+    long long image = blockIdx.x;
     T total = T(0);
     if (c < channels) {
         T middle = squares ? centre[image * channels + c] : T(0);
@@ -102,8 +104,8 @@ template <typename T> __global__ void slope_sums(
     T* d, const T* x, const T* mean, const T* scale, const T* shift, int kind, T beta, int pixels,
     int channels, double* plain, double* weighted) {
     __shared__ double part[2][8][32];
-    int c = blockIdx.x * 32 + threadIdx.x;
-    long long image = blockIdx.y;
+    int c = blockIdx.y * 32 + threadIdx.x;
+    long long image = blockIdx.x;
     T first = T(0), second = T(0);
     if (c < channels) {
         long long at = image * channels + c;
@@ -179,41 +181,63 @@ def _module() -> Any:
     )
 
 
-def kernel(name: str, dtype: Any) -> Any:
-    """Compiled kernel for float32 or float64."""
-    return _module().get_function(f"{name}<{TYPES[str(dtype)]}>")
+@functools.cache
+def kernel(name: str, kind: str) -> Any:
+    """Compiled kernel for "float32" or "float64"."""
+    return _module().get_function(f"{name}<{TYPES[kind]}>")
+
+
+def launch(name: str, dtype: Any, grid: Any, block: Any, arguments: tuple[Any, ...]) -> None:
+    """Launch a kernel on arrays of ``dtype`` or float64, and NumPy scalars.
+
+    Raises
+    ------
+    RuntimeError
+        An array is a view with strides or of another type: a kernel would not notice.
+    """
+    for value in arguments:
+        if isinstance(value, np.generic):
+            continue
+        if not value.flags.c_contiguous or value.dtype not in (dtype, np.float64):
+            raise RuntimeError(f"kernel {name}: an array of {value.dtype} is not as it must be")
+    kernel(name, str(dtype))(grid, block, arguments)
 
 
 def per_number(name: str, dtype: Any, count: int, arguments: tuple[Any, ...]) -> None:
     """Launch a kernel that strides over ``count`` numbers."""
     blocks = max(1, min(-(-count // THREADS), 1 << 16))
-    kernel(name, dtype)((blocks,), (THREADS,), arguments)
+    launch(name, dtype, (blocks,), (THREADS,), arguments)
 
 
 def per_image(name: str, dtype: Any, n: int, channels: int, arguments: tuple[Any, ...]) -> None:
     """Launch a kernel of blocks of 32 channels x 8 rows on n images."""
-    grid = (-(-channels // SUM_CHANNELS), n)
-    kernel(name, dtype)(grid, (SUM_CHANNELS, SUM_ROWS), arguments)
+    grid = (n, -(-channels // SUM_CHANNELS))
+    launch(name, dtype, grid, (SUM_CHANNELS, SUM_ROWS), arguments)
 
 
 class FlatKernels:
-    """Single passes over flat arrays on the GPU, for :class:`sam_theory.deep.vectors.Vectors`."""
+    """Single passes over flat arrays on the GPU, for :class:`sam_theory.deep.vectors.Vectors`.
+
+    What is changed in place is handed over twice, as what is read and as what is written.
+    """
 
     def __init__(self) -> None:
         import cupy
 
         self.dot = cupy.ReductionKernel(
-            "T x, T y", "float64 z", "(double)x * (double)y", "a + b", "z = a", "0", "flat_dot"
-        )
+            "T x, T y", "float64 z", "(double)x * (double)y", "a + b", "z = a", "0", "flat_dot",
+            reduce_type="double",
+        )  # fmt: skip
         self.combine = cupy.ElementwiseKernel(
             "T x, T f, T y", "T z", "z = x + f * y", "flat_combine"
         )
         self.momentum_step = cupy.ElementwiseKernel(
-            "T g, T rate, T momentum", "T w, T v", "v = momentum * v + g; w -= rate * v",
+            "T g, T rate, T momentum, T w, T v", "T moved, T speed",
+            "T next = momentum * v + g; speed = next; moved = w - rate * next",
             "flat_momentum_step",
         )  # fmt: skip
         self.blend = cupy.ElementwiseKernel(
-            "T y, T keep, T rest", "T x", "x = keep * x + rest * y", "flat_blend"
+            "T x, T keep, T rest, T y", "T z", "z = keep * x + rest * y", "flat_blend"
         )
 
 

@@ -19,9 +19,14 @@ from .signals import Signal, Statistics
 class GpuOperations(ArrayOperations):
     """Operations by cupy on one GPU."""
 
+    def _plain(self, *arrays: Any) -> list[Any]:
+        """Arrays without strides, copied if they have any: results of cupy may, unlike NumPy's."""
+        return [self.xp.ascontiguousarray(array) for array in arrays]
+
     def _prologue(self, signal: Signal) -> tuple[Any, ...]:
         affine = signal.scale is not None
         scale, shift = (signal.scale, signal.shift) if affine else (signal.x, signal.x)
+        scale, shift = self._plain(scale, shift)
         kind = signal.x.dtype.type
         return (
             scale,
@@ -88,8 +93,9 @@ class GpuOperations(ArrayOperations):
         out = self.xp.empty((n, channels), "float64")
         squares = centre is not None
         pixels = x.size // (n * channels)
+        (middle,) = self._plain(centre if squares else x)
         arguments = (
-            x, centre if squares else x, np.int32(squares), np.int32(pixels), np.int32(channels),
+            x, middle, np.int32(squares), np.int32(pixels), np.int32(channels),
             out,
         )  # fmt: skip
         per_image("image_sums", x.dtype, n, channels, arguments)
@@ -119,8 +125,9 @@ class GpuOperations(ArrayOperations):
         n, channels = len(d), d.shape[-1]
         plain, weighted = (self.xp.empty((n, channels), "float64") for _ in range(2))
         scale, shift, _, code, beta = self._prologue(signal)
+        (middle,) = self._plain(mean)
         arguments = (
-            d, signal.x, mean, scale, shift, code, beta, np.int32(d.size // (n * channels)),
+            d, signal.x, middle, scale, shift, code, beta, np.int32(d.size // (n * channels)),
             np.int32(channels), plain, weighted,
         )  # fmt: skip
         per_image("slope_sums", d.dtype, n, channels, arguments)
@@ -132,7 +139,8 @@ class GpuOperations(ArrayOperations):
         n, channels = len(d), d.shape[-1]
         add = residual is not None
         arguments = (
-            d, signal.x, mean, signal.scale, slope, level, residual if add else d, np.int32(add),
+            d, signal.x, *self._plain(mean, signal.scale, slope, level),
+            residual if add else d, np.int32(add),
             np.int64(d.size), np.int32(d.size // (n * channels)), np.int32(channels),
         )  # fmt: skip
         per_number("input_gradient", d.dtype, d.size, arguments)

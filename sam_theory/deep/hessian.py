@@ -95,7 +95,7 @@ def hessian_product(
 def top_eigenvalue(
     product: Callable[[Any], Any], start: Any, *, max_steps: int = 50, tol: float = 1e-3
 ) -> TopEigenvalue:
-    """Lanczos iteration with full orthogonalisation.
+    """Find the largest eigenvalue by Lanczos iteration with full orthogonalisation.
 
     Parameters
     ----------
@@ -111,6 +111,7 @@ def top_eigenvalue(
     Returns
     -------
     TopEigenvalue
+        With its residual, which bounds the error.
 
     Raises
     ------

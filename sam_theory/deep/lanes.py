@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+import numpy as np
+
 from sam_theory._threads import parallel_map
 
 Program = Generator[Any, Any, Any]
@@ -71,6 +73,8 @@ class Lane:
         Images of all lanes together.
     batch_statistics : bool
         Whether batch normalisation uses the statistics of the batch, or the running ones.
+    masks : Masks or None
+        What dropout layers drop, from the lane's first image on; None drops nothing.
     moments : dict
         Statistics of the batch by layer.
     kept : dict
@@ -87,10 +91,12 @@ class Lane:
         gradients: Any,
         total: int,
         batch_statistics: bool,
+        masks: Any = None,
     ) -> None:
         self.index, self.operations = index, operations
         self.weights, self.packed, self.buffers = weights, packed, buffers
         self.gradients, self.total, self.batch_statistics = gradients, total, batch_statistics
+        self.masks = masks
         self.moments: dict[str, tuple[Any, Any]] = {}
         self.kept: dict[Any, Any] = {}
         self.space: Any = None
@@ -120,6 +126,8 @@ class Runner:
         """Run program(lane) of every lane to its end and return what they return."""
         programs: list[Program | None] = [None] * len(lanes)
         received: Any = None
+        # Threads do not inherit what is done about numbers that are not finite.
+        warned = np.geterr()
 
         def advance(k: int) -> tuple[bool, Any]:
             lane = lanes[k]
@@ -127,10 +135,11 @@ class Runner:
                 lane.space = self._workspace()
             own = programs[k]
             try:
-                if own is None:
-                    own = programs[k] = program(lane)
-                    return False, next(own)
-                return False, own.send(received)
+                with np.errstate(**warned):
+                    if own is None:
+                        own = programs[k] = program(lane)
+                        return False, next(own)
+                    return False, own.send(received)
             except StopIteration as end:
                 self._release(lane)
                 return True, end.value

@@ -14,7 +14,7 @@ from .evaluation import COLUMNS, Evaluator
 from .experiment import Experiment
 from .run_folder import RunFolder
 from .run_state import Memory, Snapshot
-from .schedules import learning_rate, sam_is_on
+from .schedules import averaging, learning_rate, sam_is_on
 from .training import Report, State, Step
 
 MOST_SKIPPED = 10
@@ -148,7 +148,8 @@ class Loop:
         images, labels = self._batch(state.iteration)
         with np.errstate(all="ignore"):
             report = self.step(state, images, labels, rate, previous=previous, perturb=on)
-        self.network.vectors.blend(memory.averaged, self.settings.average, state.weights)
+        tau = averaging(self.settings.average, state.iteration - 1)
+        self.network.vectors.blend(memory.averaged, tau, state.weights)
         if report.done:
             memory.add(report.mean("loss"), report.mean("objective_perturbed"), self._error(report))
         memory.skipped_in_a_row = 0 if report.done else memory.skipped_in_a_row + 1

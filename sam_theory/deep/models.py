@@ -32,6 +32,8 @@ class Model:
         Parameters; running statistics.
     convolutions, norms : list
         All such layers.
+    dropouts : int
+        Number of places where units can be dropped.
     """
 
     def __init__(self, input_shape: tuple[int, int, int], outputs: int) -> None:
@@ -40,6 +42,7 @@ class Model:
         self.layout, self.buffers = Layout(), Layout()
         self.convolutions: list[Conv] = []
         self.norms: list[Any] = []
+        self.dropouts = 0
 
     def forward(self, lane: Lane, images: Any) -> Program:
         """Return logits (n, outputs) of images (n, height, width, channels)."""
@@ -65,19 +68,23 @@ class Residual(Model):
         make: Any = PreActivationBlock if preactivation else PostActivationBlock
         if not preactivation:
             self.norm = self._norm(norm, "norm", stem)
-        self.blocks = []
+        self.blocks: list[Any] = []
         height, width, channels = self.height, self.width, stem
         for s, (target, depth) in enumerate(zip(widths, depths, strict=True)):
             for b in range(depth):
                 stride = 2 if s > 0 and b == 0 else 1
                 first = Convolution(height, width, channels, target, 3, stride)
-                block = make(self.layout, f"stages.{s}.{b}", self._maker(norm), first, activation)
+                block = make(
+                    self.layout, f"stages.{s}.{b}", self._maker(norm), first, activation,
+                    len(self.blocks),
+                )  # fmt: skip
                 self.blocks.append(block)
                 self.convolutions += block.convolutions
                 self.norms += block.norms
                 height, width, channels = first.out_height, first.out_width, target
         if preactivation:
             self.norm = self._norm(norm, "norm", channels)
+            self.dropouts = len(self.blocks)
         self.last = (height, width, channels)
         self.linear = Linear(self.layout, "linear", channels, outputs)
 

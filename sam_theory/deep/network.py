@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from sam_theory._threads import parallel_map, single_threaded
 from sam_theory.errors import InputError
 
 from .backend import Backend
+from .dropout import Masks
 from .lanes import Lane, Program, Runner, cut
 from .losses import cross_entropy, predictions
 from .registry import make_model
@@ -25,7 +26,7 @@ LANE_FLOPS = 2e7
 
 @dataclass(frozen=True)
 class Regularizer:
-    """l1 ||w||_1 + (l2/2) ||w||^2 over all parameters, normalisation layers and biases included.
+    """Penalty l1 ||w||_1 + (l2/2) ||w||^2 on all parameters, normalisation and biases included.
 
     Parameters
     ----------
@@ -61,19 +62,35 @@ class Pass(NamedTuple):
     moments: dict[str, list[tuple[Any, Any]]]
 
 
+@dataclass
+class Scratch:
+    """Memory that passes reuse: packed weights by layer, gradients of the lanes.
+
+    Passes that run at the same time need one each.
+    """
+
+    packs: dict[tuple[str, bool], Any] = field(default_factory=dict)
+    parts: Any = None
+
+
 class Network:
     """A model on a backend, without parameters of its own: every method is handed a flat array.
 
     Made by :func:`build_model`.
 
+    Parameters
+    ----------
+    name, width, classes, input_shape, backend, activation
+        As of :func:`build_model`.
+
     Attributes
     ----------
-    name, width, classes, input_shape
-        As given to :func:`build_model`.
-    backend : Backend
+    name, width, classes, input_shape, backend
+        As given.
     layout, buffer_layout : Layout
         Names and places of parameters and of running statistics.
     has_batch_norm : bool
+        Whether there are running statistics.
     """
 
     def __init__(
@@ -88,8 +105,7 @@ class Network:
         self.layout, self.buffer_layout = self.model.layout, self.model.buffers
         self.has_batch_norm = self.buffer_layout.size > 0
         self._runner = Runner(self.xp, backend.dtype, backend.threads)
-        self._packs: dict[tuple[str, bool], Any] = {}
-        self._parts: Any = None
+        self._scratch = Scratch()
 
     @property
     def size(self) -> int:
@@ -97,7 +113,7 @@ class Network:
         return self.layout.size
 
     def initial(self, seed: int) -> Any:
-        """Return initial parameters, (size,), on the device."""
+        """Return initial parameters, (size,), on the device, drawn from ``seed``."""
         return self.backend.array(self.layout.draw(seed, self.backend.dtype))
 
     def initial_buffers(self) -> Any:
@@ -105,14 +121,9 @@ class Network:
         return self.backend.array(self.buffer_layout.draw(0, self.backend.dtype))
 
     def load_parameters(self, weights: Any, arrays: Mapping[str, Any], buffers: Any = None) -> None:
-        """Copy named arrays of customary shape (OIHW convolutions) into flat ones.
+        """Copy named ``arrays`` of customary shape (OIHW convolutions) into the flat ``weights``.
 
-        Parameters
-        ----------
-        weights : array of shape (size,)
-        arrays : mapping
-            By parameter name, running statistics too if ``buffers`` is given.
-        buffers : array of shape (buffer size,), optional
+        Running statistics go into ``buffers``, if they are given.
 
         Raises
         ------
@@ -128,7 +139,7 @@ class Network:
             )
 
     def named_parameters(self, weights: Any) -> dict[str, Any]:
-        """Return views of a flat array by name, in customary shapes."""
+        """Return views of the flat ``weights`` by name, in customary shapes."""
         return self.layout.named(weights)
 
     def images(self, images: Any) -> Any:
@@ -142,7 +153,7 @@ class Network:
         return self.xp.ascontiguousarray(found)
 
     def labels(self, labels: Any, count: int) -> Any:
-        """Return checked labels on the device."""
+        """Return checked ``labels``, which must be ``count`` classes, on the device."""
         values = self.backend.host(labels)
         if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
             raise InputError(f"labels must be {count} integers, not {values.dtype}{values.shape}")
@@ -157,7 +168,8 @@ class Network:
     def gradient(
         self, weights: Any, images: Any, labels: Any, out: Any, *, buffers: Any = None,
         batch_statistics: bool = True, regularizer: Regularizer | None = None,
-        micro_batch: int | None = None,
+        micro_batch: int | None = None, masks: Masks | None = None,
+        scratch: Scratch | None = None,
     ) -> Pass:  # fmt: skip
         """Write the gradient of the objective to ``out``.
 
@@ -169,31 +181,40 @@ class Network:
             Not written to.
         images : array of shape (n, height, width, channels)
             As :meth:`images` returns them.
-        labels : integer array of shape (n,)
+        labels : array of int, shape (n,)
+            As :meth:`labels` returns them.
         out : array of shape (size,)
+            Written to.
         buffers : array, optional
             Running statistics; needed unless ``batch_statistics``.
         batch_statistics : bool
             Whether batch normalisation uses the statistics of the (micro-)batch.
         regularizer : Regularizer, optional
+            None adds nothing.
         micro_batch : int, optional
             Images at once; None is all. Batch normalisation then sees micro-batches.
+        masks : Masks, optional
+            What dropout layers drop; None drops nothing, which is also what evaluation does.
+        scratch : Scratch, optional
+            Of the caller, who runs several passes at once.
 
         Returns
         -------
         Pass
+            Of the same forward pass.
         """
         n = len(images)
         rule = regularizer or Regularizer()
-        packed = self._pack(weights, True)
-        parts = self._gradient_parts(n)
+        scratch = self._scratch if scratch is None else scratch
+        packed = self._pack(weights, True, scratch)
+        parts = self._gradient_parts(n, scratch)
         step = n if micro_batch is None else micro_batch
         loss, errors, moments = 0.0, 0, {}  # type: ignore[var-annotated]
         for begin in range(0, n, step):
             end = min(n, begin + step)
             found, lanes = self._run(
                 weights, packed, images[begin:end], labels[begin:end], parts, n, buffers,
-                batch_statistics,
+                batch_statistics, masks=None if masks is None else masks.after(begin),
             )  # fmt: skip
             self.vectors.finish_gradient(
                 parts, len(lanes), weights, rule.l1, rule.l2, begin > 0, end == n, out
@@ -209,7 +230,7 @@ class Network:
         self, weights: Any, images: Any, labels: Any, *, buffers: Any = None,
         batch_statistics: bool = False, micro_batch: int | None = EVALUATION_BATCH,
     ) -> tuple[Any, Any, Pass]:  # fmt: skip
-        """Losses and predictions of every image; parameters and statistics stay as they are.
+        """Evaluate every image; parameters and statistics stay as they are.
 
         Parameters
         ----------
@@ -218,13 +239,14 @@ class Network:
 
         Returns
         -------
-        losses : array of shape (n,)
-        logits : array of shape (n, outputs)
+        losses, logits : arrays of shapes (n,), (n, outputs)
+            Of every image, without the regulariser.
         found : Pass
+            Mean loss and errors.
         """
         n = len(images)
         step = n if micro_batch is None else micro_batch
-        packed = self._pack(weights, False)
+        packed = self._pack(weights, False, self._scratch)
         losses: list[Any] = []
         logits: list[Any] = []
         loss, errors, moments = 0.0, 0, {}  # type: ignore[var-annotated]
@@ -245,8 +267,8 @@ class Network:
 
     @single_threaded
     def features(self, weights: Any, images: Any, *, buffers: Any = None) -> Any:
-        """Return what the last linear layer sees, (n, features), in evaluation mode."""
-        packed = self._pack(weights, False)
+        """Return the last layer's input, (n, features), at ``weights``, ``images``, ``buffers``."""
+        packed = self._pack(weights, False, self._scratch)
         labels = self.xp.zeros(len(images), dtype="int64")
         found = []
         for begin in range(0, len(images), EVALUATION_BATCH):
@@ -258,7 +280,7 @@ class Network:
         return self.xp.concatenate(found)
 
     def commit(self, buffers: Any, moments: Mapping[str, Sequence[tuple[Any, Any]]]) -> None:
-        """Move the running statistics, in place, towards those of passes, in their order."""
+        """Move the ``buffers`` towards the ``moments`` of passes, in place, in their order."""
         views = self.buffer_layout.stored(buffers)
         norms = {norm.name: norm for norm in self.model.norms}
         for name, values in moments.items():
@@ -275,6 +297,7 @@ class Network:
     def _run(
         self, weights: Any, packed: Any, images: Any, labels: Any, parts: Any, total: int,
         buffers: Any, batch_statistics: bool, keep_features: bool = False,
+        masks: Masks | None = None,
     ) -> tuple[list[Any], list[Lane]]:  # fmt: skip
         views = self.layout.stored(weights)
         if self.has_batch_norm and buffers is None and not batch_statistics:
@@ -285,9 +308,9 @@ class Network:
             Lane(
                 k, self.operations, views, packed, running,
                 None if parts is None else self.layout.stored(parts[k]),
-                len(images), batch_statistics,
+                len(images), batch_statistics, None if masks is None else masks.after(begin),
             )
-            for k in range(len(bounds))
+            for k, (begin, _) in enumerate(bounds)
         ]  # fmt: skip
 
         def program(lane: Lane) -> Program:
@@ -302,7 +325,7 @@ class Network:
 
         return self._runner.run(lanes, program), lanes
 
-    def _pack(self, weights: Any, gradient: bool) -> Any:
+    def _pack(self, weights: Any, gradient: bool, scratch: Scratch) -> Any:
         """Convolution weights in the order the kernels read them, in memory that is reused."""
         views = self.layout.stored(weights)
         jobs = [
@@ -313,21 +336,18 @@ class Network:
 
         def pack(job: tuple[Any, bool]) -> Any:
             conv, back = job
-            memory = self._packs.get((conv.name, back)) if self.operations.compiled else None
+            memory = scratch.packs.get((conv.name, back)) if self.operations.compiled else None
             return self.operations.pack(conv.shape, views[conv.weight], back, memory)
 
         found = parallel_map(pack, jobs, self.backend.threads)
-        self._packs = {
-            **self._packs,
-            **{(c.name, b): p for (c, b), p in zip(jobs, found, strict=True)},
-        }
-        return self._packs
+        scratch.packs |= {(c.name, b): p for (c, b), p in zip(jobs, found, strict=True)}
+        return scratch.packs
 
-    def _gradient_parts(self, n: int) -> Any:
+    def _gradient_parts(self, n: int, scratch: Scratch) -> Any:
         count = self.lanes_for(n)
-        if self._parts is None or len(self._parts) < count:
-            self._parts = self.xp.empty((count, self.size), self.backend.dtype)
-        return self._parts
+        if scratch.parts is None or len(scratch.parts) < count:
+            scratch.parts = self.xp.empty((count, self.size), self.backend.dtype)
+        return scratch.parts
 
 
 def build_model(
@@ -357,9 +377,9 @@ def build_model(
     Returns
     -------
     network : Network
-    weights : array of shape (network.size,)
-    buffers : array of shape (network.buffer_layout.size,)
-        Empty without batch normalisation.
+        Holds no parameters.
+    weights, buffers : arrays of shapes (network.size,), (network.buffer_layout.size,)
+        Parameters and running statistics, empty without batch normalisation.
 
     Raises
     ------

@@ -47,6 +47,14 @@ def through_plain(d, x, activation, beta):
 
 
 @njit(nogil=True, cache=True)
+def drop(x, keep, scale):
+    """Multiply x by ``scale`` where it is kept and by 0 elsewhere, in place."""
+    zero, kept = x.dtype.type(0), x.dtype.type(scale)
+    for j in range(x.size):
+        x[j] *= kept if keep[j] else zero
+
+
+@njit(nogil=True, cache=True)
 def global_average(x, sizes, scale, shift, affine, activation, beta, work, out):
     """Mean over the pixels of act(x scale + shift), (n, channels)."""
     n, pixels, channels = sizes

@@ -9,6 +9,7 @@ from typing import Literal
 from sam_theory.algorithms import Algorithm
 from sam_theory.errors import InputError
 
+from .dropout import check_rate
 from .network import Regularizer
 
 Policy = Literal["at_weights", "both", "frozen"]
@@ -29,7 +30,7 @@ class Rule:
         Added to the loss of every block.
     momentum : float
         In [0, 1).
-    step_size : float
+    ascent_step : float
         Ascent step as a multiple of rho, > 0.
     project : bool, optional
         Keep to the ball of radius rho; None does so for normalised algorithms.
@@ -56,6 +57,9 @@ class Rule:
         Its distribution.
     gradient_noise : float
         Standard deviation of normal noise added once to the mean gradient.
+    dropout : float
+        Probability in [0, 1) that a unit between the convolutions of a pre-activation block is
+        dropped, see :mod:`sam_theory.deep.dropout`; the same units in all passes of a step.
     seed : int
         Of everything random in the step, together with its iteration and block.
 
@@ -68,7 +72,7 @@ class Rule:
     algorithm: Algorithm = field(default_factory=Algorithm)
     regularizer: Regularizer = field(default_factory=Regularizer)
     momentum: float = 0.9
-    step_size: float = 1.0
+    ascent_step: float = 1.0
     project: bool | None = None
     direction: Literal["ascent", "random", "previous"] = "ascent"
     rho_per_rate: float = 0.0
@@ -80,6 +84,7 @@ class Rule:
     multiply_noise: float = 0.0
     noise: Literal["gauss", "uniform"] = "gauss"
     gradient_noise: float = 0.0
+    dropout: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -98,8 +103,9 @@ class Rule:
                 raise InputError(f"{name} must be a finite number >= 0, not {value!r}")
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum must be in [0, 1), not {self.momentum!r}")
-        if not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise InputError(f"step_size must be positive and finite, not {self.step_size!r}")
+        if not (math.isfinite(self.ascent_step) and self.ascent_step > 0):
+            raise InputError(f"ascent_step must be positive and finite, not {self.ascent_step!r}")
+        check_rate(self.dropout)
         if self.micro_batch is not None and self.micro_batch < 1:
             raise InputError(f"micro_batch must be an integer >= 1, not {self.micro_batch!r}")
         if self.rho_per_rate and self.algorithm.rho:

@@ -138,6 +138,16 @@ def train(
         one of other settings; the disk is full, and then earlier checkpoints stay valid.
     MissingExtra
         A package that is needed is not installed.
+
+    Examples
+    --------
+    >>> from sam_theory import deep
+    >>> settings = deep.TrainSettings(
+    ...     model="mlp", width=8, batch_size=64, rho=0.05, epochs=1, fraction=0.2, threads=1
+    ... )
+    >>> run = deep.train(settings)
+    >>> run.status, run.iteration
+    ('finished', 4)
     """
     if output is None:
         if resume:

@@ -1,4 +1,4 @@
-"""Learning rates over training, and when SAM is on, as functions of fractional epochs."""
+"""What changes over training: learning rate, whether SAM is on, how slowly weights are averaged."""
 
 from __future__ import annotations
 
@@ -52,11 +52,18 @@ def learning_rate(schedule: str, rate: float, done: float, epochs: float) -> flo
     Returns
     -------
     float
+        >= 0.
 
     Raises
     ------
     InputError
         Unknown schedule (lists the known), or a number out of range.
+
+    Examples
+    --------
+    >>> from sam_theory import deep
+    >>> deep.learning_rate("constant", 0.1, 3, 10), deep.learning_rate("cosine", 0.1, 5, 10)
+    (0.1, 0.05)
     """
     if schedule not in SCHEDULES:
         raise InputError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
@@ -77,6 +84,11 @@ def sam_is_on(done: float, epochs: float, start: float = 0.0, end: float = 1.0) 
     start, end : float
         Fractions with 0 <= start <= end <= 1; end = 1 includes the last step.
 
+    Returns
+    -------
+    bool
+        For the step that comes next.
+
     Raises
     ------
     InputError
@@ -86,3 +98,25 @@ def sam_is_on(done: float, epochs: float, start: float = 0.0, end: float = 1.0) 
         raise InputError(f"SAM cannot be on from {start!r} to {end!r} of training")
     fraction = done / epochs
     return start <= fraction and (fraction < end or end == 1.0)
+
+
+LONGEST_AVERAGE = 0.999
+
+
+def averaging(tau: float | None, done: int) -> float:
+    """Return tau of the averaged weights, w_avg <- tau w_avg + (1 - tau) w, for one step.
+
+    Parameters
+    ----------
+    tau : float or None
+        Is returned as it is. None warms up: min(0.999, (1 + done) / (10 + done)), so that after K
+        steps the average is over about the last K/9, at most 1000, and of the initial weights a
+        share of about 9! / K^9 is left: with 0.999 throughout it is 90 % after 100 steps.
+    done : int
+        Steps before this one, >= 0.
+
+    Returns
+    -------
+    float
+    """
+    return min(LONGEST_AVERAGE, (1 + done) / (10 + done)) if tau is None else tau

@@ -41,7 +41,7 @@ class Segment:
     error: dict[str, Floats]
 
     def to_frame(self) -> pd.DataFrame:
-        """Table with the columns s, data, loss, error."""
+        """Return a table with the columns s, data, loss, error."""
         import pandas as pd
 
         parts = [
@@ -80,6 +80,7 @@ def loss_along_segment(
     Returns
     -------
     Segment
+        Loss and error of every data set at every position.
 
     Raises
     ------
@@ -114,5 +115,10 @@ def distance(network: Network, first: Any, second: Any) -> float:
         A network of :func:`build_model`.
     first, second : array of shape (size,)
         Parameters of two networks.
+
+    Returns
+    -------
+    float
+        >= 0.
     """
     return network.vectors.norm(first - second)

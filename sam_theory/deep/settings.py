@@ -24,8 +24,9 @@ _OPTIONAL = {
 _NUMBERS = (
     "fraction", "validation", "label_noise", "learning_rate", "momentum", "l1", "l2", "rho",
     "ascent_step", "rho_per_rate", "sam_start", "sam_end", "add_noise", "multiply_noise",
-    "gradient_noise", "average",
+    "gradient_noise", "dropout",
 )  # fmt: skip
+_OPTIONAL_NUMBERS = ("average",)
 _SWITCHES = ("grey", "augment", "normalized", "only_step_size", "sharpness")
 _OPTIONAL_SWITCHES = ("flip", "project")
 _TEXTS = ("dataset", "model", "activation", "schedule")
@@ -83,16 +84,16 @@ class TrainSettings:
         l1 ||w||_1 + (l2/2) ||w||^2 is part of the objective, also inside the ascent.
     rho, m, ascent_steps, normalized
         As of :class:`sam_theory.Algorithm`; m = None is the whole minibatch.
-    ascent_step : float
-        As a multiple of rho; ``step_size`` of :class:`sam_theory.deep.Rule`.
-    project, direction, rho_per_rate, only_step_size, pattern, statistics, micro_batch
+    ascent_step, project, direction, rho_per_rate, only_step_size, pattern, statistics, micro_batch
         As of :class:`sam_theory.deep.Rule`.
-    add_noise, multiply_noise, noise, gradient_noise
+    add_noise, multiply_noise, noise, gradient_noise, dropout
         As of :class:`sam_theory.deep.Rule`.
     sam_start, sam_end : float
         SAM is on for sam_start <= t < sam_end, t the fraction of training done; ERM otherwise.
-    average : float
-        tau of the averaged weights, in [0, 1): w_avg <- tau w_avg + (1 - tau) w every iteration.
+    average : float, optional
+        tau of the averaged weights, in [0, 1): w_avg <- tau w_avg + (1 - tau) w every iteration,
+        from the initial weights. None rises to 0.999, see
+        :func:`sam_theory.deep.schedules.averaging`.
     evaluate_every : int
         Epochs between evaluations; the start and the end are always evaluated.
     train_examples : int
@@ -152,9 +153,10 @@ class TrainSettings:
     multiply_noise: float = 0.0
     noise: Literal["gauss", "uniform"] = "gauss"
     gradient_noise: float = 0.0
+    dropout: float = 0.0
     sam_start: float = 0.0
     sam_end: float = 1.0
-    average: float = 0.999
+    average: float | None = None
     evaluate_every: int = 5
     train_examples: int = 5000
     sharpness: bool = False
@@ -185,8 +187,9 @@ class TrainSettings:
             ("label_noise", -1e-300, 1.0, "between 0 and 1"),
             ("average", -1e-300, 1.0 - 1e-12, "at least 0 and below 1"),
         ):
-            if not low < getattr(self, name) <= high:
-                raise InputError(f"{name} must be {shown}, not {getattr(self, name):g}")
+            value = getattr(self, name)
+            if value is not None and not low < value <= high:
+                raise InputError(f"{name} must be {shown}, not {value:g}")
 
     def _check_types(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -196,10 +199,13 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None or name in _COUNTS:
                 put(name, checked_integer(name, value, low))
-        for name in _NUMBERS:
-            if isinstance(getattr(self, name), bool | str):
-                raise InputError(f"{name} must be a number, not {getattr(self, name)!r}")
-            put(name, checked_number(name, getattr(self, name)))
+        for name in (*_NUMBERS, *_OPTIONAL_NUMBERS):
+            value = getattr(self, name)
+            if value is None and name in _OPTIONAL_NUMBERS:
+                continue
+            if isinstance(value, bool | str):
+                raise InputError(f"{name} must be a number, not {value!r}")
+            put(name, checked_number(name, value))
         for name in (*_SWITCHES, *_OPTIONAL_SWITCHES):
             value = getattr(self, name)
             if not isinstance(value, bool) and not (value is None and name in _OPTIONAL_SWITCHES):
@@ -233,7 +239,7 @@ class TrainSettings:
             ),
             Regularizer(self.l1, self.l2),
             momentum=self.momentum,
-            step_size=self.ascent_step,
+            ascent_step=self.ascent_step,
             project=self.project,
             direction=self.direction,
             rho_per_rate=self.rho_per_rate,
@@ -245,6 +251,7 @@ class TrainSettings:
             multiply_noise=self.multiply_noise,
             noise=self.noise,
             gradient_noise=self.gradient_noise,
+            dropout=self.dropout,
             seed=self.seed,
         )  # fmt: skip
 
@@ -279,5 +286,5 @@ class TrainSettings:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> TrainSettings:
-        """Read settings from a TOML file of names and values; raises as :meth:`from_mapping`."""
+        """Read settings from the TOML file ``path``; raises as :meth:`from_mapping`."""
         return cls.from_mapping(flags.read_toml(path), str(path))

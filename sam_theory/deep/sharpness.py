@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sharpness:
-    """m-sharpness, batch by batch.
+    """Sharpness over batches of m examples, batch by batch.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def m_sharpness(
     normalized: bool = True, random_start: bool = False, pattern: str | None = None,
     last_layer_scale: float = 1.0, seed: int = 0,
 ) -> Sharpness:  # fmt: skip
-    """m-sharpness of a network at its weights, which stay as they are.
+    """Estimate m-sharpness of a network at its weights, which stay as they are.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def m_sharpness(
         Parameters and running statistics.
     images : array of shape (n, height, width, channels)
         As :meth:`Network.images` returns them.
-    labels : integer array of shape (n,)
+    labels : array of int, shape (n,)
         Classes.
     rho : float
         Radius, > 0, over all perturbed parameters.
@@ -106,6 +106,7 @@ def m_sharpness(
     Returns
     -------
     Sharpness
+        A value per batch of m.
 
     Raises
     ------
@@ -201,7 +202,7 @@ def gradient_alignment(
     network: Network, weights: Any, buffers: Any, images: Any, labels: Any, *, rho: float,
     normalized: bool = True, regularizer: Regularizer | None = None,
 ) -> Alignment:  # fmt: skip
-    """Gradients at w and after one ascent step of length (or factor) rho, in evaluation mode.
+    """Compare the gradients at w and after one ascent step from it, in evaluation mode.
 
     Parameters
     ----------
@@ -217,6 +218,7 @@ def gradient_alignment(
     Returns
     -------
     Alignment
+        Norms and cosine; dimensionless, as the loss is.
     """
     vectors = network.vectors
     first, second, point = (network.xp.empty_like(weights) for _ in range(3))

@@ -13,21 +13,18 @@ the same for any m in the unnormalised variant too. Source: Foret et al., ICLR 2
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sam_theory._threads import single_threaded
+from sam_theory._threads import parallel_map, single_threaded, worker_count
 from sam_theory.errors import InputError
 
+from .block_gradients import Block, BlockGradient, Moments, Part, stream
 from .network import Network
-from .perturbation import Ball, Subset, noisy_weights
+from .perturbation import Subset, noisy_weights
 from .rules import Rule
-
-Moments = Mapping[str, Sequence[tuple[Any, Any]]]
 
 
 @dataclass
@@ -53,33 +50,8 @@ class State:
 
     @classmethod
     def start(cls, weights: Any, buffers: Any) -> State:
-        """Return copies of the arrays, at rest."""
+        """Return a state with copies of ``weights`` and ``buffers``, at rest."""
         return cls(weights.copy(), 0 * weights, buffers.copy())
-
-
-class Block(NamedTuple):
-    """What one block found.
-
-    Attributes
-    ----------
-    loss : float
-        Mean loss at w, without the regulariser; nan where there was no pass at w on this batch.
-    loss_perturbed, objective_perturbed : float
-        Mean loss, and objective, where the descent gradient was taken.
-    errors : int
-        Wrongly classified examples in the first pass.
-    gradient_norm : float
-        Of the objective at the start of the ascent, over the perturbed parameters; nan without one.
-    length : float
-        Of the perturbation.
-    """
-
-    loss: float
-    loss_perturbed: float
-    objective_perturbed: float
-    errors: int
-    gradient_norm: float
-    length: float
 
 
 class Report(NamedTuple):
@@ -128,19 +100,14 @@ class Step:
                 "micro_batch with batch normalisation would change its statistics; use group "
                 "normalisation, statistics='frozen', or a smaller m"
             )
+        if rule.dropout and not network.model.dropouts:
+            raise InputError(
+                f"dropout: {network.name} has no place for it; pre-activation ResNets and wrn28 do"
+            )
         self.network, self.rule, self.vectors = network, rule, network.vectors
         self.subset = Subset(network.vectors, network.layout, rule.pattern)
-        self._arrays: dict[str, Any] = {}
-
-    def _array(self, name: str) -> Any:
-        if name not in self._arrays:
-            empty = self.network.xp.empty
-            self._arrays[name] = empty(self.network.size, self.network.backend.dtype)
-        return self._arrays[name]
-
-    def _rng(self, iteration: int, purpose: int, block: int = 0) -> np.random.Generator:
-        key = [self.rule.seed, iteration, purpose, block]
-        return np.random.default_rng(np.random.SeedSequence(key))
+        self._workers = [BlockGradient(network, rule, self.subset)]
+        self._array = self._workers[0].array
 
     @single_threaded
     def __call__(
@@ -181,25 +148,46 @@ class Step:
         if rule.add_noise or rule.multiply_noise:
             base = self._array("base")
             noisy_weights(
-                self.vectors, state.weights, self._rng(state.iteration, 0), rule.add_noise,
+                self.vectors, state.weights, stream(rule, state.iteration, 0), rule.add_noise,
                 rule.multiply_noise, rule.noise, base,
             )  # fmt: skip
         total, blocks, moments = self._array("total"), [], []
-        for j in range(n // m):
-            part = slice(j * m, (j + 1) * m)
-            g = total if j == 0 else self._array("block")
-            source = previous if rule.direction == "previous" and rho else (images, labels)
-            block, found = self._block(
-                state, base, images[part], labels[part], (source[0][part], source[1][part]), rho,
-                j, g,
-            )  # fmt: skip
-            blocks.append(block)
-            moments.append(found)
-            if j > 0:
-                self.vectors.combine(total, 1.0, g, total)
+        parts = _cut(images, labels, previous if rule.direction == "previous" else None, m)
+        at_once = self._at_once(m, len(parts))
+        for begin in range(0, len(parts), at_once):
+            for g, block, found in self._wave(state, base, parts[begin : begin + at_once], rho):
+                blocks.append(block)
+                moments.append(found)
+                if g is not total:
+                    self.vectors.combine(total, 1.0, g, total)
         if n // m > 1:
             total *= total.dtype.type(m / n)
         return self._move(state, total, blocks, moments, rate, rho)
+
+    def _at_once(self, m: int, count: int) -> int:
+        """How many blocks are computed at once, each on its own thread; no bit depends on it."""
+        backend = self.network.backend
+        if backend.name != "numpy" or self.rule.micro_batch:
+            return 1
+        threads = min(worker_count(backend.threads), backend.lanes, count)
+        return 1 if self.network.lanes_for(m) >= threads else threads
+
+    def _wave(
+        self, state: State, base: Any, parts: list[Part], rho: float
+    ) -> list[tuple[Any, Block, Moments]]:
+        """Gradients of consecutive blocks, that of the very first in the array "total"."""
+        while len(self._workers) < len(parts):
+            self._workers.append(BlockGradient(self.network, self.rule, self.subset))
+        warned = np.geterr()
+
+        def work(k: int) -> tuple[Any, Block, Moments]:
+            worker, part = self._workers[k], parts[k]
+            g = worker.array("block" if part.number else "total")
+            # Threads do not inherit what is done about numbers that are not finite.
+            with np.errstate(**warned):
+                return g, *worker(state.iteration, state.buffers, base, part, rho, g)
+
+        return parallel_map(work, range(len(parts)), self.network.backend.threads)
 
     def _move(
         self, state: State, total: Any, blocks: list[Block], moments: list[Moments], rate: float,
@@ -207,7 +195,7 @@ class Step:
     ) -> Report:  # fmt: skip
         """Apply the mean gradient, unless something was not finite."""
         if self.rule.gradient_noise:
-            rng = self._rng(state.iteration, 1)
+            rng = stream(self.rule, state.iteration, 1)
             noise = self.network.backend.array(rng.standard_normal(total.size, dtype=np.float32))
             total += total.dtype.type(self.rule.gradient_noise) * noise
         norm = self.vectors.norm(total)
@@ -228,78 +216,12 @@ class Step:
     def _ascends(self) -> bool:
         return self.rule.direction != "random"
 
-    def _gradient(self, point: Any, state: State, images: Any, labels: Any, out: Any) -> Any:
-        rule = self.rule
-        return self.network.gradient(
-            point, images, labels, out, buffers=state.buffers, regularizer=rule.regularizer,
-            batch_statistics=rule.statistics != "frozen", micro_batch=rule.micro_batch,
-        )  # fmt: skip
 
-    def _block(
-        self, state: State, base: Any, images: Any, labels: Any, source: Any, rho: float, j: int,
-        g: Any,
-    ) -> tuple[Block, Moments]:  # fmt: skip
-        """Write the block's gradient to g; return what was found and the statistics to commit."""
-        rule = self.rule
-        if rho == 0.0:
-            found = self._gradient(base, state, images, labels, g)
-            objective = found.loss + self._penalty(base)
-            block = Block(found.loss, found.loss, objective, found.errors, math.nan, 0.0)
-            return block, self._commit([found.moments])
-        point = self._array("point")
-        ball = Ball(
-            self.subset, rho, rho * rule.step_size, rule.algorithm.normalized, rule.keeps_to_ball
-        )
-        passes: list[Any] = []
-        norm = math.nan
-        if rule.direction == "random":
-            delta = self._array("delta")
-            ball.random(delta, self._rng(state.iteration, 2, j))
-            self.subset.combine(base, 1.0, delta, point)
-            length = rho
-        else:
-            passes, norm, length = self._ascend(ball, state, base, source, point)
-        found = self._gradient(point, state, images, labels, g)
-        if rule.only_step_size:
-            plain = self._array("plain")
-            ratio = self.vectors.norm(g) / (self.vectors.norm(plain) + 1e-300)
-            g[...] = plain.dtype.type(ratio) * plain
-        at_weights = rule.direction == "ascent"
-        loss = passes[0].loss if at_weights else math.nan
-        errors = passes[0].errors if at_weights else found.errors
-        objective = found.loss + self._penalty(point)
-        block = Block(loss, found.loss, objective, errors, norm, length)
-        return block, self._commit([p.moments for p in [*passes, found]])
-
-    def _ascend(
-        self, ball: Ball, state: State, base: Any, source: Any, point: Any
-    ) -> tuple[list[Any], float, float]:
-        """Write base + delta to point; return the passes, the first norm and delta's length."""
-        steps = self.rule.algorithm.ascent_steps
-        g = self._array("plain" if self.rule.only_step_size else "ascent")
-        passes = [self._gradient(base, state, source[0], source[1], g)]
-        norm = self.subset.norm(g)
-        length = ball.first(base, g, norm, point)
-        if steps > 1:
-            delta, g = self._array("delta"), self._array("ascent")
-            first = self._array("plain") if self.rule.only_step_size else g
-            zero = 0 * base
-            ball.first(zero, first, norm, delta)
-            for _ in range(steps - 1):
-                passes.append(self._gradient(point, state, source[0], source[1], g))
-                length = ball.further(delta, g, self.subset.norm(g))
-                self.subset.combine(base, 1.0, delta, point)
-        return passes, norm, length
-
-    def _penalty(self, w: Any) -> float:
-        rule = self.rule.regularizer
-        square = self.vectors.dot(w, w) if rule.l2 else 0.0
-        return 0.5 * rule.l2 * square + (rule.l1 * self.vectors.absolute_sum(w) if rule.l1 else 0.0)
-
-    def _commit(self, passes: list[Moments]) -> Moments:
-        """Statistics that move the running ones, pass after pass."""
-        policy = self.rule.statistics
-        if policy == "frozen":
-            return {}
-        chosen = passes if policy == "both" else passes[:1]
-        return {name: [v for found in chosen for v in found[name]] for name in chosen[0]}
+def _cut(images: Any, labels: Any, source: tuple[Any, Any] | None, m: int) -> list[Part]:
+    """Blocks of m consecutive examples; the ascent is on those of ``source``, if it is given."""
+    parts = []
+    for j in range(len(images) // m):
+        own = slice(j * m, (j + 1) * m)
+        other = None if source is None else (source[0][own], source[1][own])
+        parts.append(Part(j, j * m, images[own], labels[own], other))
+    return parts

@@ -76,7 +76,7 @@ class Vectors:
             self._each(w.size, lambda b, e: momentum_step(w, v, g, rate, momentum, b, e))
         elif self.kernels is not None:
             kind = w.dtype.type
-            self.kernels.momentum_step(g, kind(rate), kind(momentum), w, v)
+            self.kernels.momentum_step(g, kind(rate), kind(momentum), w, v, w, v)
         else:
             v *= w.dtype.type(momentum)
             v += g
@@ -90,7 +90,7 @@ class Vectors:
             self._each(x.size, lambda b, e: blend(x, keep, y, b, e))
         elif self.kernels is not None:
             kind = x.dtype.type
-            self.kernels.blend(y, kind(keep), kind(1 - keep), x)
+            self.kernels.blend(x, kind(keep), kind(1 - keep), y, x)
         else:
             x *= x.dtype.type(keep)
             x += x.dtype.type(1 - keep) * y

@@ -17,7 +17,7 @@ _HOME = {
     "gradient": "closed_forms",
     "hessian": "closed_forms",
     "Run": "plan",
-    "Training": "training",
+    "Training": "result",
     "train": "training",
     "train_run": "training",
     "continue_training": "training",

@@ -18,6 +18,7 @@ from ..errors import InputError
 Array = npt.NDArray[np.float64]
 Verdict = Literal["smaller", "larger", "not decided"]
 
+UNDECIDED: Verdict = "not decided"
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
@@ -56,7 +57,7 @@ class Paired:
         """Side of 0 that holds the whole interval of the difference: "smaller" or "larger"."""
         if self.difference.high < 0.0:
             return "smaller"
-        return "larger" if self.difference.low > 0.0 else "not decided"
+        return "larger" if self.difference.low > 0.0 else UNDECIDED
 
 
 def mean_interval(

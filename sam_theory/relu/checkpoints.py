@@ -19,7 +19,7 @@ from ..regression import Regression
 from .loop import State
 from .network import Network
 from .plan import Run
-from .training import Training
+from .result import Training
 
 _FORM = "sam_theory.relu training 1"
 _RUN = ("step_size", "steps", "schedule", "objective", "tol", "tol_at", "seed", "precision")

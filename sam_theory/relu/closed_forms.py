@@ -150,6 +150,12 @@ def objective(network: Network, data: Regression, *, objective: Objective = "hal
     data : Regression
         X dense, of the network's input dimension.
     objective : {"half_sum", "half_mean"}
+        (1/2) or (1/2n) times the sum of squared errors, units of y^2.
+
+    Returns
+    -------
+    float
+        Units of y^2.
 
     Raises
     ------
@@ -160,10 +166,50 @@ def objective(network: Network, data: Regression, *, objective: Objective = "hal
 
 
 def gradient(network: Network, data: Regression, *, objective: Objective = "half_sum") -> Array:
-    """Return the gradient in the order of ``network.parameters``; arguments as above."""
+    """Return the gradient of :func:`objective`, with relu'(0) = 0.
+
+    Parameters
+    ----------
+    network : Network
+        Where.
+    data : Regression
+        X dense, of the network's input dimension.
+    objective : {"half_sum", "half_mean"}
+        (1/2) or (1/2n) times the sum of squared errors, units of y^2.
+
+    Returns
+    -------
+    (size,) array
+        In the order of ``network.parameters``.
+
+    Raises
+    ------
+    InputError
+        Unknown objective; network and data do not fit.
+    """
     return expand(network, data, objective).gradient()
 
 
 def hessian(network: Network, data: Regression, *, objective: Objective = "half_sum") -> Array:
-    """Return the Hessian, shape (size, size), where no kink lies on an example; as above."""
+    """Return the Hessian of :func:`objective` where no kink lies on an example.
+
+    Parameters
+    ----------
+    network : Network
+        Where.
+    data : Regression
+        X dense, of the network's input dimension.
+    objective : {"half_sum", "half_mean"}
+        (1/2) or (1/2n) times the sum of squared errors, units of y^2.
+
+    Returns
+    -------
+    (size, size) array
+        In the order of ``network.parameters``.
+
+    Raises
+    ------
+    InputError
+        Unknown objective; network and data do not fit.
+    """
     return expand(network, data, objective).hessian()

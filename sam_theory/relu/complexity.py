@@ -20,8 +20,9 @@ from . import bootstrap
 from .curvature import measure_curvature
 from .geometry import kinks, measure_geometry
 from .plan import Run
+from .result import Training
 from .sharpness import m_sharpness
-from .training import Training, train_batch
+from .training import train_batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,6 +99,11 @@ def measure(
     rho : float
         Radius of ``n_sharpness``, > 0.
 
+    Returns
+    -------
+    Complexity
+        Of the network that was reached; ``balance_moved`` is of the run.
+
     Raises
     ------
     InputError
@@ -135,7 +141,17 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One run of a comparison: the name and seed that it is filed under, and what to run."""
+    """One run of a comparison.
+
+    Attributes
+    ----------
+    name : str
+        What the run is filed under.
+    seed : int
+        That goes with the name.
+    run : Run
+        What to run.
+    """
 
     name: str
     seed: int
@@ -168,6 +184,7 @@ def compare(
     table : pandas.DataFrame
         One row per entry: name, algorithm, rho, schedule, seed, the run's summary, MEASURES.
     results : tuple of Training
+        The runs, in the order of the entries.
 
     Raises
     ------
@@ -204,7 +221,7 @@ def compare(
 
 
 def summarize(table: pd.DataFrame, *, measures: Sequence[str] = MEASURES) -> pd.DataFrame:
-    """Means over seeds with bootstrap intervals.
+    """Average over seeds, with bootstrap intervals.
 
     Parameters
     ----------
@@ -235,7 +252,7 @@ def summarize(table: pd.DataFrame, *, measures: Sequence[str] = MEASURES) -> pd.
 def paired_differences(
     table: pd.DataFrame, *, base: str, measures: Sequence[str] = MEASURES
 ) -> pd.DataFrame:
-    """Differences of every other name to ``base``, paired over the seeds, with a verdict.
+    """Compare every other name with ``base``, paired over the seeds, with a verdict.
 
     Parameters
     ----------
@@ -301,4 +318,7 @@ def sentence(differences: pd.DataFrame, name: str, measure: str) -> str:
         f"ratio {row['ratio']:.3g} [{row['ratio_low']:.3g}, {row['ratio_high']:.3g}], "
         f"smaller on {100 * row['smaller_share']:.0f} % of {row['seeds']} seeds"
     )
-    return f"{what}: {row['verdict']} under {name} than under {row['base']}: {change}"
+    found = f"{row['verdict']} under {name} than under {row['base']}"
+    if row["verdict"] == bootstrap.UNDECIDED:
+        found = f"no difference shown between {name} and {row['base']}"
+    return f"{what}: {found}: {change}"

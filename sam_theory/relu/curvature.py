@@ -71,7 +71,7 @@ class Curvature:
         )
 
     def edge(self, algorithm: Algorithm, step_size: float) -> float:
-        """Eigenvalue above which a full-batch algorithm is unstable at this gradient norm."""
+        """Return the eigenvalue above which ``algorithm`` with ``step_size`` is unstable here."""
         return edge_of_stability(algorithm, step_size, self.gradient_norm)
 
 
@@ -87,10 +87,21 @@ def edge_of_stability(algorithm: Algorithm, step_size: float, gradient_norm: flo
     gradient_norm : float
         ||grad L|| >= 0; used by normalised SAM only, whose edge is 0 where the gradient is.
 
+    Returns
+    -------
+    float
+        Units of L / theta^2, as the eigenvalues of the Hessian.
+
     Raises
     ------
     InputError
         An argument is out of range; the algorithm has a batch_size, several blocks or ascent steps.
+
+    Examples
+    --------
+    >>> from sam_theory import gd, relu
+    >>> relu.edge_of_stability(gd(), step_size=0.5, gradient_norm=1.0)
+    4.0
     """
     gamma, size = (
         checked_number("step_size", step_size),
@@ -130,6 +141,11 @@ def measure_curvature(
     dense_below : int
         Networks of at most this many parameters get the whole Hessian in closed form; larger ones
         Lanczos' method with exact Hessian-vector products, to rounding. >= 0.
+
+    Returns
+    -------
+    Curvature
+        The eigenvalue with its eigenvector and what it can be trusted to.
 
     Raises
     ------

@@ -70,7 +70,7 @@ class Kinks:
         return self.variation**2 / squares if squares > 0.0 else 0.0
 
     def larger_than(self, share: float) -> int:
-        """Count those whose |change| is more than ``share`` (0 to 1) of the total variation."""
+        """Return how many have |change| above ``share`` (0 to 1) of the total variation."""
         return int(np.sum(np.abs(self.changes) > share * self.variation))
 
 
@@ -82,7 +82,7 @@ def kinks(
     tolerance: float | None = None,
     least_change: float = 0.0,
 ) -> Kinks:
-    """Kinks of a network of one input inside an interval.
+    """Find the kinks of a network of one input inside an interval.
 
     Neurons whose t_j lie within ``tolerance`` of the leftmost of a group bend f in one place: their
     changes are added, and the place is the mean of theirs weighted by |change|. A group whose
@@ -101,10 +101,23 @@ def kinks(
     least_change : float
         Units of y/x, >= 0: smaller |changes| of a group are no kinks.
 
+    Returns
+    -------
+    Kinks
+        From left to right, with the change of slope at each.
+
     Raises
     ------
     InputError
         d is not 1; an argument is out of range.
+
+    Examples
+    --------
+    >>> from sam_theory import relu
+    >>> hat = relu.Network([[1.0], [1.0], [1.0]], [0.0, -1.0, -2.0], [1.0, -2.0, 1.0])
+    >>> found = relu.kinks(hat, -1.0, 3.0)
+    >>> found.places, found.changes
+    (array([0., 1., 2.]), array([ 1., -2.,  1.]))
     """
     _one_input(network)
     low, high = checked_number("low", low), checked_number("high", high)
@@ -142,9 +155,21 @@ def _merge(places: Array, changes: Array, near: float, least: float) -> list[tup
 
 
 def vertices(network: Network, low: float, high: float) -> tuple[Array, Array]:
-    """Return the vertices of the graph of f over [low, high]: x and f(x), shape (k,) each.
+    """Return the vertices of the graph of f over an interval.
 
     Straight lines between them are f, exactly; both ends are among them.
+
+    Parameters
+    ----------
+    network : Network
+        With d = 1.
+    low, high : float
+        The interval, low < high, units of x.
+
+    Returns
+    -------
+    x, y : (k,) arrays
+        Where, ascending, and f there.
     """
     _one_input(network)
     x = _knots(network, low, high)
@@ -160,6 +185,11 @@ def area_between(first: Network, second: Network, low: float, high: float) -> fl
         With d = 1.
     low, high : float
         low < high.
+
+    Returns
+    -------
+    float
+        >= 0, units of x y.
 
     Raises
     ------
@@ -278,6 +308,11 @@ def measure_geometry(
     same_direction : float
         Neurons are duplicates if their (w_j, b_j), scaled to length 1, differ by at most this in
         each entry; >= 0.
+
+    Returns
+    -------
+    Geometry
+        Kinks, neurons, patterns and path norm.
 
     Raises
     ------

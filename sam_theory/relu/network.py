@@ -84,7 +84,20 @@ class Network:
 
     @classmethod
     def from_parameters(cls, parameters: npt.ArrayLike, width: int, d: int) -> Network:
-        """Return the network with these :attr:`parameters`, shape (width (d + 2),)."""
+        """Make a network from all its parameters.
+
+        Parameters
+        ----------
+        parameters : (width (d + 2),) array
+            In the order of :attr:`parameters`.
+        width, d : int
+            Hidden neurons and dimension of the input.
+
+        Returns
+        -------
+        Network
+            With copies of them.
+        """
         values = _checked("parameters", parameters, 1)
         if values.size != width * (d + 2):
             raise InputError(
@@ -110,7 +123,10 @@ class Network:
 
     @property
     def balancedness(self) -> Array:
-        """a_j^2 - ||w_j||^2 - b_j^2, shape (width,): conserved by gradient flow, moved by SAM."""
+        """Balancedness a_j^2 - ||w_j||^2 - b_j^2, shape (width,).
+
+        Conserved by gradient flow, moved by SAM.
+        """
         return balancedness(self.output_weights, self.hidden_weights.T, self.hidden_bias)
 
 
@@ -143,10 +159,21 @@ def random_network(
     hidden, bias, output : float
         Hidden weights are +-hidden, biases bias N(0, 1), output weights output N(0, 1); each >= 0.
 
+    Returns
+    -------
+    Network
+        The same for the same seed.
+
     Raises
     ------
     InputError
         An argument is out of range.
+
+    Examples
+    --------
+    >>> from sam_theory import relu
+    >>> relu.random_network(100, 1, seed=0)
+    Network(width=100, d=1, parameters=300)
     """
     checked_integer("width", width, 1)
     checked_integer("d", d, 1)

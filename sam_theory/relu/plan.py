@@ -121,7 +121,7 @@ class Run:
         return self.algorithm.batch_size is not None
 
     def gammas(self, low: int, high: int) -> npt.NDArray[np.float64]:
-        """Step sizes of the steps low, ..., high - 1, counted from 0."""
+        """Return the step sizes of the steps ``low``, ..., ``high`` - 1, counted from 0."""
         if self.schedule == "constant":
             return np.full(high - low, self.step_size)
         left = self.steps - np.arange(low + 1, high + 1, dtype=np.float64)

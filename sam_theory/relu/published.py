@@ -43,6 +43,11 @@ def published_start(seed: int, *, scale: float = 1.0) -> Network:
         As in :func:`random_network`.
     scale : float
         Initialisation scale, > 0.
+
+    Returns
+    -------
+    Network
+        Of width 100 and one input.
     """
     return random_network(WIDTH, 1, seed=seed, scale=scale)
 

@@ -1,18 +1,16 @@
 """Training of one-hidden-layer ReLU networks with finite steps, one run or many.
 
-A step and its conventions are described by :class:`~sam_theory.relu.Run`. The published
-experiment (Andriushchenko and Flammarion, ICML 2022, arXiv 2206.06232) is in
-:mod:`sam_theory.relu.published`.
+A step is described by :class:`~sam_theory.relu.Run`, the published experiment (Andriushchenko and
+Flammarion, ICML 2022, arXiv 2206.06232) by :mod:`sam_theory.relu.published`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,104 +24,12 @@ from ..regression import Regression
 from .closed_forms import Objective
 from .network import Network
 from .plan import Precision, Run, Schedule, StopAt
+from .result import Training
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from .loop import State
 
-    from .loop import State, Status
-
-Array = npt.NDArray[np.float64]
 Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Training:
-    """A run of training, finished or paused.
-
-    Attributes
-    ----------
-    data : Regression
-        What was fitted.
-    run : Run
-        What was asked.
-    """
-
-    data: Regression
-    run: Run
-    _state: State
-
-    def __repr__(self) -> str:
-        """Name the algorithm, how the run ended, and the objective."""
-        end = f"{self.status} at {self.diverged_at}" if self.diverged_at else self.status
-        return (
-            f"Training({self.run.algorithm.label}, {end}, steps={self.steps} of "
-            f"{self.run.steps}, objective={self.objective:.6g})"
-        )
-
-    @property
-    def network(self) -> Network:
-        """Weights that were reached, always finite."""
-        return self._state.network
-
-    @property
-    def steps(self) -> int:
-        """Steps done to reach them."""
-        return self._state.steps
-
-    @property
-    def status(self) -> Status:
-        """How the run ended.
-
-        "converged": the objective reached ``tol``; "max_steps": all steps were done; "paused":
-        ``pause_after`` or ``max_seconds`` came first, or this is a checkpoint; "diverged": the
-        objective exceeded 1e12 (relative to the larger of 1 and the initial one) or something was
-        not finite, and the weights are those before the first such step.
-        """
-        return self._state.status
-
-    @property
-    def diverged_at(self) -> int | None:
-        """First step after which that was so; None unless diverged."""
-        return self._state.diverged_at
-
-    @property
-    def objective(self) -> float:
-        """Objective at the weights, units of y^2."""
-        return self._state.objective
-
-    @property
-    def perturbed_objective(self) -> float:
-        """Sum (half_mean: mean) over blocks of the objective at their perturbed points.
-
-        Equal to the objective without a perturbation; nan for stochastic runs.
-        """
-        return self._state.perturbed_objective
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """One row per recorded step: step, objective, perturbed_objective, balance_min and _max."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self._state.history, columns=["step", "objective", "perturbed"])
-        frame = frame.rename(columns={"perturbed": "perturbed_objective"})
-        frame["step"] = frame["step"].astype(np.int64)
-        frame["balance_min"] = self.balancedness.min(axis=1)
-        frame["balance_max"] = self.balancedness.max(axis=1)
-        return frame
-
-    @property
-    def balancedness(self) -> Array:
-        """a_j^2 - ||w_j||^2 - b_j^2 at the recorded steps, shape (records, width)."""
-        return self._state.balance
-
-    def summary(self) -> dict[str, Any]:
-        """Return status, steps, objective and perturbed_objective by name."""
-        return {
-            "status": self.status,
-            "steps": self.steps,
-            "objective": self.objective,
-            "perturbed_objective": self.perturbed_objective,
-        }
 
 
 def train(
@@ -157,8 +63,7 @@ def train(
     algorithm, step_size, steps, schedule, objective, tol, tol_at, record, seed, precision
         As in :class:`Run`, which says what a step is.
     pause_after : int, optional
-        Pause after this many steps, >= 1; :func:`continue_training` goes on as if there had been no
-        pause, with the same bits.
+        Pause after this many steps, >= 1; :func:`continue_training` goes on with the same bits.
     max_seconds : float, optional
         Pause once this much time has passed, > 0. Where that is depends on the machine.
     checkpoint : path, optional
@@ -172,11 +77,19 @@ def train(
     Returns
     -------
     Training
+        The network that was reached, and the way there.
 
     Raises
     ------
     InputError
         An argument is out of range or does not fit another one; the message names it.
+
+    Examples
+    --------
+    >>> from sam_theory import gd, relu
+    >>> data, start = relu.published_data(), relu.published_start(0)
+    >>> relu.train(data, start, algorithm=gd(), step_size=5e-5, steps=100).status
+    'max_steps'
     """
     run = Run(
         start,
@@ -212,7 +125,22 @@ def train_run(
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Training:
-    """Carry out a run that has been described; everything else as in :func:`train`."""
+    """Carry out a run that has been described.
+
+    Parameters
+    ----------
+    data : Regression
+        X (n, d), dense, and y (n,).
+    run : Run
+        What to do.
+    pause_after, max_seconds, checkpoint, checkpoint_every, progress
+        As in :func:`train`.
+
+    Returns
+    -------
+    Training
+        As of :func:`train`.
+    """
     if not isinstance(run, Run):
         raise InputError(f"run must be a Run, not {type(run).__name__}")
     stops = (pause_after, max_seconds)
@@ -236,8 +164,7 @@ def continue_training(
     result : Training
         Paused, or at its last step.
     steps : int, optional
-        New number of steps of the whole run, more than were done; only with a constant schedule,
-        because a linear one ends where it was planned to end.
+        New total, more than were done; refused with a linear schedule, whose end was planned.
     pause_after, max_seconds, checkpoint, checkpoint_every, progress
         As in :func:`train`; ``pause_after`` counts the steps of this call.
 

@@ -20,7 +20,7 @@ def child(folder, pipe):
     def progress(now):
         os.write(pipe, now.iteration.to_bytes(4, "little"))
 
-    settings = sam(checkpoint_every=2, **CONVOLUTIONS)
+    settings = sam(checkpoint_every=2, dropout=0.2, **CONVOLUTIONS)
     train(settings, folder, resume=True, progress=progress)
     os._exit(0)
 
@@ -45,7 +45,7 @@ def killed(folder, wait, delay):
 def main():
     folder, kills, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     # What is compiled and loaded here, no child has to load.
-    train(sam(epochs=1, **CONVOLUTIONS))
+    train(sam(epochs=1, dropout=0.2, **CONVOLUTIONS))
     rng = np.random.default_rng(seed)
     for _ in range(kills):
         status = killed(folder, int(rng.integers(0, 5)), float(rng.uniform(0.0, 0.02)))

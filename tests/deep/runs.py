@@ -99,7 +99,10 @@ def plain_loop(settings, watch=None):
             images = network.images(batch.images)
             labels = network.labels(batch.labels, len(batch.labels))
             report = step(state, images, labels, rate, perturb=on)
-            averaged = settings.average * averaged + (1 - settings.average) * state.weights
+            done = epoch * batches.per_epoch + k
+            tau = settings.average
+            tau = min(0.999, (1 + done) / (10 + done)) if tau is None else tau
+            averaged = tau * averaged + (1 - tau) * state.weights
             if watch is not None:
-                watch(epoch * batches.per_epoch + k, rate, report)
+                watch(done, rate, report)
     return state, averaged

@@ -10,7 +10,6 @@ import pytest
 from nets import bits, small, stepped
 
 from sam_theory.algorithms import Algorithm
-from sam_theory.deep import training
 from sam_theory.deep.network import Regularizer
 from sam_theory.deep.perturbation import Ball, Subset
 from sam_theory.deep.rules import Rule
@@ -96,7 +95,7 @@ def test_a_flipped_ascent_sign_is_caught(case, monkeypatch):
     def flipped(self, base, g, norm, out):
         return first(self, base, -g, norm, out)
 
-    monkeypatch.setattr(training.Ball, "first", flipped)
+    monkeypatch.setattr(Ball, "first", flipped)
     assert deviation(case, trajectory(ALGORITHMS[case])) > 1e-4
 
 

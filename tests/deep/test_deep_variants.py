@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import nets
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from nets import bits, small, stepped
 
 from sam_theory.algorithms import Algorithm
+from sam_theory.deep import training
+from sam_theory.deep.block_gradients import BlockGradient
 from sam_theory.deep.network import Regularizer
 from sam_theory.deep.rules import Rule
 from sam_theory.deep.training import State, Step
@@ -18,7 +21,7 @@ from sam_theory.errors import InputError
 
 def test_random_direction_has_the_radius_and_depends_on_seed_block_and_iteration():
     rule = Rule(Algorithm(0.2, 3, normalized=True), direction="random")
-    network, state, images, labels = small(precision="float64")
+    network, state, images, labels = small(precision="float64", threads=1)
     start, step, points = state.weights.copy(), Step(network, rule), []
     gradient = network.gradient
 
@@ -139,12 +142,70 @@ def test_threads_change_no_bit_of_a_step(threads):
 
 
 @pytest.mark.parametrize(
+    ("name", "m"),
+    [("resnet_tiny_gn", 1), ("resnet_tiny_gn", 2), ("resnet_tiny", 2), ("resnet_tiny", 6)],
+)
+def test_blocks_computed_at_once_change_no_bit(name, m):
+    algorithm = Algorithm(0.1, m, normalized=True, ascent_steps=2)
+    rule = Rule(algorithm, Regularizer(1e-4, 1e-3), statistics="both", only_step_size=True)
+    runs = [stepped(rule, name=name, threads=k, n=12) for k in (1, 2, 3)]
+    found, reports = zip(*runs, strict=True)
+    assert bits(found[0]) == bits(found[1]) == bits(found[2])
+    assert reports[0] == reports[1] == reports[2] and len(reports[0][0].blocks) == 12 // m
+    network, *_ = small(name, threads=3)
+    assert Step(network, rule)._at_once(m, 12 // m) == min(3, 12 // m)
+
+
+def backwards(function, items, _threads=None):
+    """Compute in the other order, as threads may."""
+    return [function(item) for item in reversed(items)][::-1]
+
+
+def test_blocks_at_once_share_nothing(monkeypatch):
+    rule = Rule(Algorithm(0.1, 2, normalized=True, ascent_steps=2))
+    honest = bits(stepped(rule, threads=1)[0])
+    monkeypatch.setattr(training, "parallel_map", backwards)
+    assert bits(stepped(rule, threads=3)[0]) == honest
+    shared = {}
+
+    def array(self, name):
+        kind = self.network.backend.dtype
+        return shared.setdefault(name, np.empty(self.network.size, kind))
+
+    monkeypatch.setattr(BlockGradient, "array", array)
+    assert bits(stepped(rule, threads=3)[0]) != honest
+
+
+def test_micro_batches_keep_to_one_block_at_a_time():
+    network, *_ = small(threads=3)
+    assert Step(network, Rule(Algorithm(0.1, 2), micro_batch=1))._at_once(2, 3) == 1
+    network, *_ = small(threads=3, backend="arrays")
+    assert Step(network, Rule(Algorithm(0.1, 2)))._at_once(2, 3) == 1
+
+
+@pytest.mark.parametrize(("m", "width"), [(None, 16), (6, 4)])
+def test_no_thread_warns_of_numbers_that_are_not_finite(m, width):
+    network, w, buffers = nets.make(
+        "resnet_tiny_gn", width, 3, (1, 8, 8), precision="float32", threads=2
+    )
+    state, (images, labels) = State.start(w, buffers), nets.batch(network, 12)
+    assert (network.lanes_for(m or 12) > 1) == (m is None)
+    network.named_parameters(state.weights)["linear.weight"][...] = np.inf
+    step = Step(network, Rule(Algorithm(0.1, m, normalized=True)))
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error")
+        assert not step(state, images, labels, 0.1).done
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        step(state, images, labels, 0.1)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"direction": "down"}, "direction must be one of ascent, random, previous"),
         ({"statistics": "none"}, "statistics must be one of"),
         ({"momentum": 1.0}, "momentum must be in"),
-        ({"step_size": 0.0}, "step_size must be positive"),
+        ({"ascent_step": 0.0}, "ascent_step must be positive and finite, not 0.0"),
         ({"micro_batch": 0}, "micro_batch must be"),
         ({"gradient_noise": -1.0}, "gradient_noise must be"),
         ({"algorithm": Algorithm(0.1), "rho_per_rate": 1.0}, "exclude each other"),

@@ -58,7 +58,7 @@ def test_killed_at_random_moments(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:-1] == ["killed"] * 5 + ["last 0"], done.stdout
-    train(sam(checkpoint_every=2, **CONVOLUTIONS), tmp_path / "whole")
+    train(sam(checkpoint_every=2, dropout=0.2, **CONVOLUTIONS), tmp_path / "whole")
     assert different(contents(tmp_path / "run"), contents(tmp_path / "whole")) == []
     assert list((tmp_path / "run").rglob("*.tmp")) == []
 

@@ -9,9 +9,9 @@ import pytest
 import runs
 from runs import CONVOLUTIONS, differences, plain_loop, sam, small
 
-from sam_theory.deep import evaluation, loop, run_state
+from sam_theory.deep import evaluation, loop, run_state, schedules
 from sam_theory.deep.data import augment
-from sam_theory.deep.network import Network
+from sam_theory.deep.network import Network, build_model
 from sam_theory.deep.run import train
 from sam_theory.deep.stopping import StopRequested
 from sam_theory.errors import InputError
@@ -276,3 +276,27 @@ def test_a_best_network_that_is_gone_is_said(tmp_path):
     assert len(run.notes) == 1 and "best.npz: no such file" in run.notes[0]
     assert "counts from iteration 17" in run.notes[0]
     assert run.best is None or run.best.iteration > 17
+
+
+def test_averaged_weights_warm_up_by_default_and_keep_a_given_tau(tmp_path):
+    run, explicit = train(sam(average=None)), train(sam(average=0.999))
+    for found in (run, explicit):
+        _, averaged = plain_loop(found.settings)
+        np.testing.assert_allclose(found.averaged, averaged, rtol=1e-5, atol=1e-6)
+    start = build_model("mlp", 8, 10, (1, 8, 8), 0)[1]
+    far = np.linalg.norm(run.weights - start)
+    # 32 steps: the default has left where it started, 0.999 is still there.
+    assert np.linalg.norm(run.averaged - run.weights) < 0.3 * far
+    assert np.linalg.norm(explicit.averaged - start) < 0.1 * far
+    assert differences(interrupted(sam(average=None), tmp_path), run) == []
+
+
+def test_the_warm_up_of_the_average():
+    taus = [schedules.averaging(None, k) for k in range(20_000)]
+    assert taus[0] == 0.1 and taus == sorted(taus) and taus[8989] < 0.999
+    assert set(taus[8990:]) == {0.999} and schedules.averaging(0.3, 5) == 0.3
+    left = np.cumprod(taus)
+    assert left[99] < 1e-11 < 0.9 < 0.999**100
+    for average in (-0.1, 1.0, float("nan"), True, "0.9"):
+        with pytest.raises(InputError, match="average must be"):
+            small(average=average)

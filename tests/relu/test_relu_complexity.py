@@ -80,6 +80,13 @@ def test_measures_are_those_of_the_parts():
             relu.measure(run, **changes)
 
 
+OPENINGS = {
+    "smaller": "smaller under SAM than under ERM",
+    "larger": "larger under SAM than under ERM",
+    "not decided": "no difference shown between SAM and ERM",
+}
+
+
 @pytest.fixture(scope="module")
 def small():
     entries = [
@@ -104,7 +111,7 @@ def test_tables_of_a_comparison(small):
     base = table.loc[table["name"] == "ERM", "path_norm"].to_numpy()
     assert row["difference"] == pytest.approx((values.to_numpy() - base).mean())
     words = complexity.sentence(differences, "SAM", "path_norm")
-    assert words.startswith(f"path norm: {row['verdict']} under SAM than under ERM: ")
+    assert words.startswith(f"path norm: {OPENINGS[row['verdict']]}: {row['difference']:+.4g} [")
 
 
 def test_the_verdict_follows_the_table(small):
@@ -112,8 +119,12 @@ def test_the_verdict_follows_the_table(small):
     sam = table["name"] == "SAM"
     for factor, expected in ((0.5, "smaller"), (2.0, "larger"), (1.0, "not decided")):
         table.loc[sam, "kinks"] = factor * table.loc[~sam, "kinks"].to_numpy()
-        found = relu.paired_differences(table, base="ERM", measures=["kinks"]).iloc[0]
+        differences = relu.paired_differences(table, base="ERM", measures=["kinks"])
+        found = differences.iloc[0]
         assert found["verdict"] == expected and found["ratio"] == pytest.approx(factor)
+        words = complexity.sentence(differences, "SAM", "kinks")
+        share = f"smaller on {100 * (factor < 1)} % of 4 seeds"
+        assert words.startswith(f"kinks: {OPENINGS[expected]}: ") and words.endswith(share)
     table.loc[sam, "seed"] += 1
     with pytest.raises(InputError, match="do not have the same seeds"):
         relu.paired_differences(table, base="ERM")

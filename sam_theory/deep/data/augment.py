@@ -47,7 +47,7 @@ class Augmentation:
         checked_integer("padding", self.padding, 0)
 
     def draw(self, count: int, *, seed: int, epoch: int) -> Draws:
-        """Return the draws of an epoch for a set of `count` images."""
+        """Return the draws for a set of ``count`` images, a function of ``seed`` and ``epoch``."""
         size = 2 * self.padding + 1
         epochs = {"seed": seed, "purpose": "augmentation"}
         top, left = (streams.integers(count, size, keys=(epoch, axis), **epochs) for axis in (0, 1))

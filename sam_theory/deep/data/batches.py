@@ -88,7 +88,7 @@ class TrainingBatches:
         return self._planned(epoch)[0]
 
     def batch(self, epoch: int, iteration: int) -> Batch:
-        """Return a minibatch of an epoch, counted from 0."""
+        """Return the minibatch numbered ``iteration`` of ``epoch``, both counted from 0."""
         checked_integer("iteration", iteration, 0, self.per_epoch - 1)
         order, draws = self._planned(epoch)
         indices = order[iteration]
@@ -117,7 +117,22 @@ class TrainingBatches:
 
 
 def in_order(data: ImageSet, batch_size: int, *, dtype: Any = np.float32) -> Iterator[Batch]:
-    """Yield all examples in file order, without augmentation, the last batch possibly smaller."""
+    """Yield all examples in file order, without augmentation, the last batch possibly smaller.
+
+    Parameters
+    ----------
+    data : ImageSet
+        What is served.
+    batch_size : int
+        Images at once, >= 1.
+    dtype : dtype
+        Of the images: float32 or float64.
+
+    Yields
+    ------
+    Batch
+        In file order.
+    """
     size = checked_integer("batch_size", batch_size, 1)
     for start in range(0, data.n, size):
         indices = np.arange(start, min(start + size, data.n))

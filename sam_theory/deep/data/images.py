@@ -114,7 +114,7 @@ class ImageSet:
         )
 
     def two_classes(self, first: int, second: int) -> tuple[ImageSet, np.ndarray]:
-        """Return the images of two classes, relabelled 0 and 1, and their indices, int64.
+        """Return the images of classes ``first`` and ``second``, as 0 and 1, with their indices.
 
         Raises
         ------

@@ -195,6 +195,7 @@ KNOWN: dict[str, Known] = {
     "idx": Known(_idx_files("train", None), _idx_files("t10k", None), _idx),
     "npz": Known((KnownFile("train.npz"),), (KnownFile("test.npz"),), _npz),
 }
+"""What is known of every data set, by its name, before it is read."""
 
 
 def load(name: str, data_dir: str | PathLike[str] | None = None) -> DataSet:
@@ -213,6 +214,7 @@ def load(name: str, data_dir: str | PathLike[str] | None = None) -> DataSet:
     Returns
     -------
     DataSet
+        Its training and test images, as distributed.
 
     Raises
     ------
@@ -221,6 +223,13 @@ def load(name: str, data_dir: str | PathLike[str] | None = None) -> DataSet:
         not the published one; one line names the file.
     MissingExtra
         The package that holds the images is not installed.
+
+    Examples
+    --------
+    >>> from sam_theory.deep import data
+    >>> digits = data.load("digits")
+    >>> digits.train.shape, digits.train.n, digits.test.n
+    ((1, 8, 8), 1438, 359)
     """
     if name not in KNOWN:
         raise InputError(f"unknown data set {name!r}; known are {', '.join(KNOWN)}")

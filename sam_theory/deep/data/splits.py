@@ -82,11 +82,19 @@ def prepare(
     Returns
     -------
     Splits
+        The parts, and which rows they are.
 
     Raises
     ------
     InputError
         A value out of range, or a part that would be empty.
+
+    Examples
+    --------
+    >>> from sam_theory.deep import data
+    >>> parts = data.prepare(data.load("digits"), 0, validation=0.1, noise=0.6)
+    >>> round(float(parts.train.noisy.mean()), 2), bool(parts.validation.noisy.any())
+    (0.6, False)
     """
     share, held = checked_number("fraction", fraction), checked_number("validation", validation)
     if not 0 < share <= 1:

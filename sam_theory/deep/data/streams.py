@@ -31,8 +31,14 @@ _PURPOSES = {
 }
 
 
-def words(count: int, *, seed: int, purpose: str, keys: tuple[int, ...] = ()) -> np.ndarray:
-    """Return the first raw words of a stream.
+BLOCK = 4
+"""Words that the generator makes at once."""
+
+
+def words(
+    count: int, *, seed: int, purpose: str, keys: tuple[int, ...] = (), skip: int = 0
+) -> np.ndarray:
+    """Return raw words of a stream, the first ones unless some are skipped.
 
     Parameters
     ----------
@@ -44,6 +50,8 @@ def words(count: int, *, seed: int, purpose: str, keys: tuple[int, ...] = ()) ->
         One of the listed purposes, so that no two parts of a run share a stream.
     keys : tuple of int
         Further coordinates, such as the epoch; each from 0 to 2^32 - 1.
+    skip : int
+        Begin after this many blocks of ``BLOCK`` words, which costs nothing.
 
     Returns
     -------
@@ -60,7 +68,10 @@ def words(count: int, *, seed: int, purpose: str, keys: tuple[int, ...] = ()) ->
     entropy = checked_integer("seed", seed, 0, 2**128 - 1)
     place = tuple(checked_integer("a key of a stream", key, 0, 2**32 - 1) for key in keys)
     sequence = np.random.SeedSequence(entropy, spawn_key=(_PURPOSES[purpose], *place))
-    return np.random.Philox(sequence).random_raw(checked_integer("count", count, 0))
+    generator = np.random.Philox(sequence)
+    if skip:
+        generator.advance(checked_integer("skip", skip, 0))
+    return generator.random_raw(checked_integer("count", count, 0))
 
 
 def uniforms(count: int, **stream: Any) -> np.ndarray:
