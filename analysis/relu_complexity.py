@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sam_theory.regression import Regression
-    from sam_theory.relu.training import Training
+    from sam_theory.relu.result import Training
 
 SEEDS = {True: 10, False: 20}
 ERM, LINEAR, CONTROL = "ERM", "ERM, decaying step", "ERM, stopped early"

@@ -107,7 +107,7 @@ def provenance(claims: pd.DataFrame, folder: Path | None) -> tuple[dict[str, str
     """Return what all studies share, and a table with the rest, study by study."""
     import pandas as pd
 
-    studies = {}
+    studies: dict[str, dict[str, Any]] = {}
     for table, study in FIGURES.values():
         if study in set(claims["study"]) - set(studies):
             try:
