@@ -1,22 +1,27 @@
 """Flops and bytes that one step cannot do without, and the time below which it cannot go.
 
-Arithmetic, per example and coordinate, in fused multiply-adds of two flops:
+Arithmetic, per entry of X, in fused multiply-adds of two flops:
 
     GD, SGD   2   r = X beta - y; a = X^T r
     n-SAM     4   the same twice, at w and at the perturbed point
     1-SAM     5   r = X beta - y, q = X^2 s, c = X^3 beta; a = X^T r', b = (X^2)^T (e r')
 
 (powers elementwise: their products are not counted, a batch shares them between its settings, and a
-single run does two more multiplications per entry because it does not). Per coordinate, the update
-of w+, w-, beta, s and of the smallest factor is 20 flops; the perturbation of n-SAM is 10 more. SGD
-has one example a step.
+single run does two more multiplications per entry because it does not). GD and n-SAM depend on X
+through X^T X alone, so the triangular factor of X does in its place, with m (m - 1)/2 entries less
+than m d, m = min(n, d); batches run on it where X is small, single runs do not. SAM on single
+examples squares the residuals apart and needs every entry of X; so does SGD, of one example a step.
+Per coordinate, the update of w+, w-, beta, s and of the smallest factor is 20 flops; the
+perturbation of n-SAM is 10 more.
 
 Traffic. A single run reads X once per gradient (8 bytes an entry; two gradients for n-SAM; four
 rows go forwards and backwards together, the second time from the first-level cache) and the state
 once per step: w+-, the smallest factor (read and written), beta, s, a, b: 80 bytes a coordinate. A
-batch reads X for all settings, so that its share per setting is left out; but eight rows of X pass
-over the state of every setting at a time, which reads beta and s and reads and writes a and b, 48
-bytes a coordinate for eight examples (24 without s and b), and the update moves 96. Traffic is
+batch reads X for all settings, so that its share per setting is left out. Its registers hold the
+sums of eight examples on the way forwards, for which beta and s are read (16 bytes a coordinate for
+eight examples), and those of four coordinates on the way backwards, for which z and e z are (16
+bytes an example for four coordinates): 48 bytes a coordinate for eight examples, 24 without s and
+b. Eight rows of a large X that pass over a and b move as much. The update moves 64. Traffic is
 served by the cache that holds what it goes over: X, the eight arrays of a run's state, or those of
 the eight settings that share a register.
 
@@ -80,21 +85,28 @@ class Work:
         return f"{100.0 * floor / seconds:.0f} % of the roofline, which {limit} sets"
 
 
-def _flops(kind: str, examples: int, d: int) -> float:
+def _entries(kind: str, n: int, d: int) -> int:
+    """Entries of X, or of its triangular factor, that one step needs."""
+    if kind in ("gd", "n-sam"):
+        rows = min(n, d)
+        return rows * d - rows * (rows - 1) // 2
+    return d if kind == "sgd" else n * d
+
+
+def _flops(kind: str, n: int, d: int) -> float:
     update = 20 * d + (10 * d if kind == "n-sam" else 0)
-    return 2.0 * PRODUCTS[kind] * examples * d + update
+    return 2.0 * PRODUCTS[kind] * _entries(kind, n, d) + update
 
 
 def single(kind: str, n: int, d: int) -> Work:
     """Count one step of one run on n examples in d dimensions (SGD: one of the n)."""
-    examples = 1 if kind == "sgd" else n
-    data = Stream(8.0 * _GRADIENTS[kind] * examples * d, 8 * n * d)
-    return Work(_flops(kind, examples, d), data, Stream(80.0 * d, 8 * _ARRAYS * d))
+    data = Stream(8.0 * _GRADIENTS[kind] * _entries(kind, n, d), 8 * n * d)
+    return Work(_flops(kind, n, d), data, Stream(80.0 * d, 8 * _ARRAYS * d))
 
 
 def batch(kind: str, n: int, d: int) -> Work:
     """Count one step of one setting of a batch."""
     passed = 48.0 if kind == "1-sam" else 24.0
-    traffic = _GRADIENTS[kind] * passed * d * n / _PANEL + 96.0 * d
+    traffic = _GRADIENTS[kind] * passed * _entries(kind, n, d) / _PANEL + 64.0 * d
     state = Stream(traffic, 8 * _ARRAYS * _LANES * d)
     return Work(_flops(kind, n, d), Stream(0.0, 8 * n * d), state)

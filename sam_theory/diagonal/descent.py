@@ -146,12 +146,12 @@ class Descent:
 
     @property
     def alpha_effective(self) -> Array:
-        """sqrt(2 |w+ w-|), shape (d,), units of alpha."""
+        """Effective scale sqrt(2 |w+ w-|), shape (d,), units of alpha."""
         return np.exp(self.log_alpha_effective)
 
     @cached_property
     def shift(self) -> Array:
-        """log|w+/w-| + 2 X^T nu, shape (d,), dimensionless; O(gamma), 0 for a flow."""
+        """Displacement log|w+/w-| + 2 X^T nu, shape (d,), dimensionless; O(gamma), 0 for a flow."""
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.log(np.abs(self.w_plus)) - np.log(np.abs(self.w_minus))
             return ratio + 2.0 * _product(self.data.X.T, self.nu)
@@ -271,6 +271,17 @@ def descend(
     L = (1/2n)||X beta - y||^2; L_B and rho_B as in :mod:`sam_theory.algorithms`. With several
     ascent steps each moves by rho_B times the gradient at the point reached (no projection).
     Source: Andriushchenko and Flammarion, ICML 2022 (arXiv 2206.06232); THEORY section 3.
+
+    Examples
+    --------
+    >>> import sam_theory as st
+    >>> data = st.sparse_regression(n=20, d=30, nonzeros=3, seed=0)
+    >>> run = st.descend(data, alpha=0.1, algorithm=st.one_sam(0.1), step_size=0.05, steps=10_000)
+    >>> run.status, run.steps
+    ('max_steps', 10000)
+    >>> exact = run.limit(at="reached")  # the finite-step identity, without running a step
+    >>> bool(abs(run.beta - exact.beta).max() < 1e-12)
+    True
     """
     if start is not None and not isinstance(start, Descent):
         raise InputError(f"start must be a Descent, not {type(start).__name__}")

@@ -18,9 +18,10 @@ from ..regression import Regression
 from .descent import Descent, describe_run
 from .descent_loop import Trainer
 from .descent_plan import Plan, make_plan
-from .lane_loop import LaneTrainer
+from .lane_loop import LaneTrainer, shared_tiles
 from .settings import Batch, Meter, Report, Setting, checked_settings, naming
 from .simd import WIDTH
+from .tiles import TileDesign
 
 _IN_CACHE = 1 << 19
 
@@ -66,6 +67,15 @@ def descend_batch(
     Notes
     -----
     Full-batch algorithms on a dense X go eight to a register, stochastic ones one by one.
+
+    Examples
+    --------
+    >>> import sam_theory as st
+    >>> data = st.sparse_regression(n=20, d=30, nonzeros=3, seed=0)
+    >>> grid = st.settings_grid(algorithm=[st.gd(), st.one_sam(0.1)], alpha=[0.1], step_size=0.05)
+    >>> batch = st.descend_batch(data, grid, steps=10_000)
+    >>> batch.table["status"].tolist(), bool(batch[1].test_loss < batch[0].test_loss)
+    (['max_steps', 'max_steps'], True)
     """
     workers = worker_count(threads)
     chosen = checked_settings(settings)
@@ -88,14 +98,14 @@ def descend_batch(
                 )
             )
     jobs = _jobs(plans)
-    meter = Meter(progress, [len(job) for job in jobs])
+    meter = Meter(progress, [len(members) for members, _ in jobs])
     found: list[Any] = [None] * len(plans)
 
     def carry_out(number: int) -> None:
-        members = jobs[number]
+        members, design = jobs[number]
         first = plans[members[0]]
         if _in_lanes(first):
-            ends: Any = LaneTrainer([plans[k] for k in members]).run(meter.of(number))
+            ends: Any = LaneTrainer([plans[k] for k in members], design).run(meter.of(number))
         else:
             ends = [Trainer(first)]
             ends[0].run()
@@ -111,8 +121,10 @@ def _in_lanes(plan: Plan) -> bool:
     return plan.phases[0].algorithm.batch_size is None and isinstance(plan.data.X, np.ndarray)
 
 
-def _jobs(plans: list[Plan]) -> list[list[int]]:
-    """Numbers of the plans that run together, the same whatever the number of threads.
+def _jobs(plans: list[Plan]) -> list[tuple[list[int], TileDesign | None]]:
+    """Numbers of the plans that run together, and the copy of X that the jobs of a kind share.
+
+    They are the same whatever the number of threads.
 
     A small X stays in the fastest cache beside eight settings, so each eight go alone; a large one
     is streamed once for as many as there are.
@@ -128,6 +140,8 @@ def _jobs(plans: list[Plan]) -> list[list[int]]:
         kinds.setdefault((id(plan.data.X), family), []).append(k)
     jobs = []
     for members in kinds.values():
-        size = WIDTH if plans[members[0]].data.X.size <= _IN_CACHE else 4 * WIDTH
-        jobs += [members[at : at + size] for at in range(0, len(members), size)]
+        first = plans[members[0]]
+        design = shared_tiles(first) if _in_lanes(first) else None
+        size = 4 * WIDTH if design is None and first.data.X.size > _IN_CACHE else WIDTH
+        jobs += [(members[at : at + size], design) for at in range(0, len(members), size)]
     return jobs

@@ -10,9 +10,10 @@ update. The sums run over the rows and columns in order, whatever the number of 
 
 Arrays are flat, (groups, items, 8): item k of setting l of group g is ``a[8 (items g + k) + l]``.
 Inside, groups are offsets (``od``, ``on``: first item of a group), because a view costs an atomic
-operation. Each kernel runs ``gammas.shape[0]`` steps, or stops *before* the first step in which
-some loss is not in (tol, limit] of its lane, and returns the number of steps done; ``loss`` then
-holds the losses of the state reached. State arrays are changed in place. Released GIL, one thread.
+operation. Each kernel runs ``steps`` steps, of the sizes in the rows of ``gammas``, or in its only
+row, or stops *before* the first step in which some loss is not in (tol, limit] of its lane, and
+returns the number of steps done; ``loss`` then holds the losses of the state reached. State arrays
+are changed in place. Released GIL, one thread.
 """
 
 from __future__ import annotations
@@ -125,10 +126,10 @@ def update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, decay, od, d):
 
 
 @numba.njit(cache=True, nogil=True)
-def run_plain(X, y, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low):
+def run_plain(X, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low):
     """Gradient descent."""
     n, d = X.shape
-    groups, steps = gammas.shape[1] // 8, gammas.shape[0]
+    groups, last = gammas.shape[1] // 8, gammas.shape[0] - 1
     gamma_items = gammas.ravel()
     z, a, squares = np.empty(nu.size), np.empty(beta.size), np.empty(8 * groups)
     for k in range(steps + 1):
@@ -142,7 +143,7 @@ def run_plain(X, y, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, 
         if settle(squares, groups, n, loss, tol, limit) or k == steps:
             return k
         for g in range(groups):
-            gamma = load(gamma_items, k * groups + g)
+            gamma = load(gamma_items, min(k, last) * groups + g)
             add_dual(nu, z, gamma, g * n, n)
             update_plain(w_plus, w_minus, beta, low, a, gamma, load(decay, g), g * d, d)
     return steps
@@ -214,11 +215,12 @@ def fill_powers(X, lo, hi, X2, X3):
 
 @numba.njit(cache=True, nogil=True)
 def run_examples(
-    X, y, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low, rho, normalized, whole
-):
+    X, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
+    rho, normalized, whole,
+):  # fmt: skip
     """1-SAM, one ascent step; ``whole`` keeps the powers of all rows, else of one panel."""
     n, d = X.shape
-    groups, steps = gammas.shape[1] // 8, gammas.shape[0]
+    groups, last = gammas.shape[1] // 8, gammas.shape[0] - 1
     gamma_items = gammas.ravel()
     kept = n if whole else min(n, PANEL)
     X2, X3 = np.empty((kept, d)), np.empty((kept, d))
@@ -244,7 +246,7 @@ def run_examples(
         if settle(squares, groups, n, loss, tol, limit) or k == steps:
             return k
         for g in range(groups):
-            gamma = load(gamma_items, k * groups + g)
+            gamma = load(gamma_items, min(k, last) * groups + g)
             add_dual(nu, z, gamma, g * n, n)
             update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, load(decay, g), g * d, d)
     return steps
@@ -349,12 +351,12 @@ def share_all(up, down, g, share, a, b, od, d):
 
 @numba.njit(cache=True, nogil=True)
 def run_blocks(
-    X, y, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
+    X, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
     rho, m, normalized, ascent_steps,
 ):  # fmt: skip
     """m-SAM for any m and any number of ascent steps."""
     n, d = X.shape
-    groups, steps = gammas.shape[1] // 8, gammas.shape[0]
+    groups, last = gammas.shape[1] // 8, gammas.shape[0] - 1
     gamma_items = gammas.ravel()
     z, squares = np.empty(nu.size), np.empty(8 * groups)
     a, b = np.empty(beta.size), np.empty(beta.size)
@@ -386,7 +388,7 @@ def run_blocks(
         if settle(squares, groups, n, loss, tol, limit) or k == steps:
             return k
         for g in range(groups):
-            gamma = load(gamma_items, k * groups + g)
+            gamma = load(gamma_items, min(k, last) * groups + g)
             add_dual(nu, z, gamma * share, g * n, n)
             update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, load(decay, g), g * d, d)
     return steps

@@ -81,10 +81,22 @@ def settings_grid(
     data : Regression or iterable of Regression, optional
         Instead of the data of the batch.
 
+    Returns
+    -------
+    tuple of Setting
+        One per combination.
+
     Raises
     ------
     InputError
         An argument is empty.
+
+    Examples
+    --------
+    >>> import sam_theory as st
+    >>> grid = st.settings_grid(algorithm=[st.gd(), st.one_sam(0.1)], alpha=[0.01, 0.1, 1.0])
+    >>> len(grid), grid[-1].algorithm.label, grid[-1].alpha
+    (6, '1-SAM', 1.0)
     """
     axes: list[list[Any]] = []
     given: dict[str, Any] = {

@@ -6,12 +6,13 @@ element; a ``Lanes(1)`` operand serves every row of the other one. Arrays of lan
 float64 arrays: item k occupies ``a[8 k : 8 k + 8]``.
 
 Multiplications and additions may be contracted to fused multiply-adds, nothing else is reordered:
-the result of a lane depends on that lane's numbers alone. Without AVX-512 the compiler splits each
-row into narrower registers.
+the result of a lane depends on that lane's numbers alone; ``minimum`` wants no NaN. Without AVX-512
+the compiler splits each row into narrower registers.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -104,10 +105,15 @@ def _elements(
     array = context.make_array(X_type)(context, builder, X)
     width = cgutils.unpack_tuple(builder, array.shape, 2)[1]
     address = builder.gep(array.data, [builder.add(builder.mul(i, width), j)])
+    return _splats(builder, address, width, rows)
+
+
+def _splats(builder: Any, address: Any, step: Any, count: int) -> list[Any]:
+    """Splats of ``count`` numbers, ``step`` apart."""
     found = []
-    for k in range(rows):
+    for k in range(count):
         if k > 0:
-            address = builder.gep(address, [width])
+            address = builder.gep(address, [step])
         found.append(_splat(builder, builder.load(address)))
     return found
 
@@ -123,7 +129,7 @@ def _constructor(kind: Lanes) -> Callable[..., Any]:
     return zeros
 
 
-zero, zero4, zero8 = (_constructor(Lanes(rows)) for rows in (1, 4, 8))
+zero, zero2, zero4, zero8 = (_constructor(Lanes(rows)) for rows in (1, 2, 4, 8))
 
 
 @intrinsic
@@ -158,6 +164,17 @@ def splat_at(_typing: Any, array: Any, _index: Any) -> Any:
         return _pack(builder, [_splat(builder, builder.load(builder.gep(data, [args[1]])))])
 
     return _ONE(array, types.intp), generate
+
+
+@intrinsic
+def splat_rows(_typing: Any, like: Any, array: Any, _index: Any) -> Any:
+    """Numbers of a flat array, index >= 0 and those after it, one for each row of ``like``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        first = builder.gep(_data(context, builder, sig.args[1], args[1]), [args[2]])
+        return _pack(builder, _splats(builder, first, ir.Constant(_INDEX, 1), sig.args[0].rows))
+
+    return like(like, array, types.intp), generate
 
 
 @intrinsic
@@ -207,9 +224,8 @@ def rank_one(_typing: Any, rows: Any, X: Any, _i: Any, _j: Any, _value: Any) -> 
     """Row k of the result is rows[k] + X[i + k, j] value."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        count = sig.args[0].rows
+        count, value = sig.args[0].rows, _rows(builder, _ONE, args[4], 1)[0]
         weights = _elements(context, builder, sig.args[1], args[1], args[2], args[3], count)
-        value = _rows(builder, _ONE, args[4], 1)[0]
         old = _rows(builder, sig.args[0], args[0], count)
         new = [_fma(builder, w, value, row) for w, row in zip(weights, old, strict=True)]
         return _pack(builder, new)
@@ -238,10 +254,7 @@ def total(_typing: Any, rows: Any) -> Any:
 
     def generate(_context: Any, builder: Any, sig: Any, args: Any) -> Any:
         found = _rows(builder, sig.args[0], args[0], sig.args[0].rows)
-        value = found[0]
-        for row in found[1:]:
-            value = builder.fadd(value, row)
-        return _pack(builder, [value])
+        return _pack(builder, [functools.reduce(builder.fadd, found)])
 
     return _ONE(rows), generate
 
@@ -252,12 +265,8 @@ def lane_sum(_typing: Any, value: Any) -> Any:
 
     def generate(_context: Any, builder: Any, sig: Any, args: Any) -> Any:
         rows = _rows(builder, sig.args[0], args[0], sig.args[0].rows)
-        vector = rows[0]
-        for row in rows[1:]:
-            vector = builder.fadd(vector, row)
-        width = WIDTH
-        while width > 1:
-            width //= 2
+        vector = functools.reduce(builder.fadd, rows)
+        for width in (4, 2, 1):
             index = ir.VectorType(_INDEX, width)
             undefined = ir.Constant(vector.type, ir.Undefined)
             low = builder.shuffle_vector(vector, undefined, ir.Constant(index, list(range(width))))
@@ -313,11 +322,11 @@ def _elementwise(apply: Callable[[Any, list[Any]], Any], arity: int) -> Callable
     return two
 
 
-def _call(name: str) -> Callable[[Any, list[Any]], Any]:
+def _call(name: str, flags: tuple[str, ...] = ()) -> Callable[[Any, list[Any]], Any]:
     def apply(builder: Any, operands: list[Any]) -> Any:
         kind = ir.FunctionType(_LANES, [_LANES] * len(operands))
         function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, operands)
+        return builder.call(function, operands, fastmath=flags)
 
     return apply
 
@@ -328,7 +337,7 @@ def _instruction(name: str) -> Callable[[Any, list[Any]], Any]:
 
 _add, _sub = _elementwise(_instruction("fadd"), 2), _elementwise(_instruction("fsub"), 2)
 _mul, _div = _elementwise(_instruction("fmul"), 2), _elementwise(_instruction("fdiv"), 2)
-minimum = _elementwise(_call(f"llvm.minnum.v{WIDTH}f64"), 2)
+minimum = _elementwise(_call(f"llvm.minnum.v{WIDTH}f64", ("nnan",)), 2)
 absolute = _elementwise(_call(f"llvm.fabs.v{WIDTH}f64"), 1)
 copysign = _elementwise(_call(f"llvm.copysign.v{WIDTH}f64"), 2)
 maximum = _elementwise(_call(f"llvm.maxnum.v{WIDTH}f64"), 2)
@@ -385,10 +394,7 @@ def _operator(symbol: Callable[..., Any], function: Callable[..., Any]) -> None:
         return None
 
 
-for _symbol, _function in (
-    (operator.add, _add),
-    (operator.sub, _sub),
-    (operator.mul, _mul),
-    (operator.truediv, _div),
-):
-    _operator(_symbol, _function)
+_operator(operator.add, _add)
+_operator(operator.sub, _sub)
+_operator(operator.mul, _mul)
+_operator(operator.truediv, _div)

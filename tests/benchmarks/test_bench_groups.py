@@ -37,10 +37,11 @@ def test_counts(monkeypatch):
     assert one.flops == 10 * 600 + 20 * 30
     assert (one.data.bytes, one.state.bytes) == (4800.0, 2400.0)
     assert one.floor() == (pytest.approx(6.6e-6), "arithmetic")
-    assert counts.single("n-sam", 20, 30).data.bytes == 9600.0
+    assert counts.single("n-sam", 20, 30).data.bytes == 16.0 * (600 - 190)
+    assert counts.single("gd", 40, 30).flops == 4 * 30 * 31 / 2 + 20 * 30
     assert counts.single("sgd", 20, 30).flops == 4 * 30 + 20 * 30
     assert counts.batch("gd", 20, 30).flops == counts.single("gd", 20, 30).flops
-    assert counts.batch("1-sam", 8, 10).state.bytes == 48 * 10 + 96 * 10
+    assert counts.batch("1-sam", 8, 10).state.bytes == 48 * 10 + 64 * 10
     assert one.attained(13.2e-6) == "50 % of the roofline, which arithmetic sets"
     monkeypatch.setattr(peaks, "bandwidth", lambda size: 1e8)
     assert one.floor() == (pytest.approx(4.8e-5), "reading X")

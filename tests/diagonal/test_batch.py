@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sam_theory as st
-from sam_theory.diagonal import lane_loop, lanes
+from sam_theory.diagonal import lane_loop, lanes, tiles
 
 RULES = [
     st.gd(),
@@ -56,8 +56,16 @@ def many(data, rules, count=11):
     ]
 
 
+def stream(monkeypatch):
+    """Keep small problems from the kernels of tiles."""
+    monkeypatch.setattr(lane_loop, "_IN_TILES", 0)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("n", "d"), [(21, 30), (21, 5), (21, 37)])
-def test_every_rule_agrees_with_single_runs(n, d):
+def test_every_rule_agrees_with_single_runs(n, d, streamed, monkeypatch):
+    if streamed:
+        stream(monkeypatch)
     data = st.sparse_regression(n=n, d=d, noise=0.1, n_test=20)
     batch = st.descend_batch(data, many(data, RULES), steps=60, record=25)
     assert largest_difference(batch, steps=60, record=25) <= 1e-14
@@ -97,10 +105,13 @@ def test_large_problems_stream_the_rows(monkeypatch):
     data = st.sparse_regression(n=30, d=50, n_test=10)
     chosen = many(data, [st.one_sam(0.05)], 20)
     small = st.descend_batch(data, chosen, steps=50)
+    stream(monkeypatch)
+    middle = st.descend_batch(data, chosen, steps=50)
     monkeypatch.setattr(lane_loop, "_WHOLE_BELOW", 0)
     monkeypatch.setattr("sam_theory.diagonal.descent_batch._IN_CACHE", 0)
     large = st.descend_batch(data, chosen, steps=50)
-    assert all(np.array_equal(a.beta, b.beta) for a, b in zip(small, large, strict=True))
+    for other in (middle, large):
+        assert all(np.array_equal(a.beta, b.beta) for a, b in zip(small, other, strict=True))
 
 
 def test_result_depends_on_its_setting_alone():
@@ -123,22 +134,60 @@ def test_result_depends_on_its_setting_alone():
     assert largest_difference(whole, steps=200) <= 1e-13
 
 
-def test_mixed_settings_are_caught(monkeypatch):
+@pytest.mark.parametrize("kernels", [tiles, lanes])
+def test_mixed_settings_are_caught(kernels, monkeypatch):
+    if kernels is lanes:
+        stream(monkeypatch)
     data = st.sparse_regression(n_test=0)
     chosen = [
         st.Setting(algorithm=st.one_sam(rho), alpha=0.1, step_size=0.05)
         for rho in np.linspace(0.05, 0.1, 8)
     ]
-    kernel = lanes.run_examples
+    kernel = kernels.run_examples
 
     def mixing(*arguments):
-        rho = np.roll(arguments[12], 1)
-        return kernel(*arguments[:12], rho, *arguments[13:])
+        rho = np.roll(arguments[13], 1)
+        return kernel(*arguments[:13], rho, *arguments[14:])
 
-    monkeypatch.setattr(lane_loop.lanes, "run_examples", mixing)
+    assert largest_difference(st.descend_batch(data, chosen, steps=100), steps=100) <= 1e-13
+    monkeypatch.setattr(kernels, "run_examples", mixing)
     batch = st.descend_batch(data, chosen, steps=100)
     with pytest.raises(AssertionError):
         assert largest_difference(batch, steps=100) <= 1e-13
+
+
+def test_forgotten_rotations_are_caught(monkeypatch):
+    data, rotate = st.sparse_regression(n_test=0), tiles.rotate
+    chosen = many(data, [st.gd()], 3)
+    for kept in (True, False):
+
+        def half(design, forward, items, kept=kept):
+            if forward == kept:
+                rotate(design, forward, items)
+
+        monkeypatch.setattr(tiles, "rotate", half)
+        batch = st.descend_batch(data, chosen, steps=100)
+        with pytest.raises(AssertionError):
+            assert largest_difference(batch, steps=100) <= 1e-13
+
+
+@pytest.mark.parametrize("rule", [st.gd(), st.n_sam(0.1), st.Algorithm(rho=0.05, normalized=True)])
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (3, 2), (9, 40), (50, 7)])
+def test_rotated_problems_of_any_shape(n, d, rule, monkeypatch):
+    rng = np.random.default_rng(n)
+    X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
+    X[:, -1], X[-1] = X[:, 0], X[0]  # a rank below both
+    data = st.Regression(X, y)
+    seen, rotate = [], tiles.rotate
+
+    def seeing(design, forward, items):
+        seen.append(design.Q.shape)
+        rotate(design, forward, items)
+
+    monkeypatch.setattr(tiles, "rotate", seeing)
+    batch = st.descend_batch(data, many(data, [rule], 3), steps=60, weight_decay=0.03)
+    assert seen == [(n, n)] * 2
+    assert largest_difference(batch, steps=60, weight_decay=0.03) <= 1e-14
 
 
 def test_limit_and_identity_of_a_batched_run():

@@ -67,6 +67,17 @@ def test_rows_of_a_matrix(kind):
 
 
 @numba.njit
+def scaled_rows(matrix, at, v, out):
+    simd.store(out, 0, simd.splat_rows(simd.zero2(), matrix, at) * simd.load(v, 0))
+
+
+def test_consecutive_numbers_over_the_rows():
+    v, out = np.arange(1.0, 9.0), np.zeros((2, 8))
+    scaled_rows(np.array([5.0, 7.0, -2.0, 11.0]), 1, v, out.ravel())
+    assert np.array_equal(out, [7.0 * v, -2.0 * v])
+
+
+@numba.njit
 def outside(a, low, high):
     return simd.beyond(simd.load(a, 0), simd.splat(low), simd.splat(high))
 
