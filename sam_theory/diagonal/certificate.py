@@ -110,11 +110,21 @@ def certify(
     Returns
     -------
     Certificate
+        Upper bounds, all of them true whatever beta is.
 
     Raises
     ------
     InputError
         If a shape does not fit or a value is not finite, or alpha is not positive.
+
+    Examples
+    --------
+    >>> from sam_theory import certify
+    >>> right, wrong = [0.5, 0.5], [0.6, 0.4]  # both satisfy beta_1 + beta_2 = 1
+    >>> certify([[1.0, 1.0]], [1.0], 0.1, right).error_bound < 1e-14
+    True
+    >>> certify([[1.0, 1.0]], [1.0], 0.1, wrong).error_bound >= 0.1
+    True
     """
     matrix = checked_matrix(X)
     space = find_row_space(matrix, checked_vector("y", y))

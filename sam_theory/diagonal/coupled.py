@@ -18,6 +18,7 @@ from scipy import linalg
 from .field import FlowField
 from .newton import Array
 from .tableau import Tableau, radau_tableau
+from .tail import tail
 
 _NEWTON_STEPS = 12
 _RESCALED_BELOW = 1e-7
@@ -139,10 +140,14 @@ class CoupledIntegrator:
     def __init__(self, field: FlowField, *, tol: float, max_steps: int = 3000) -> None:
         self.field, self.tol, self.max_steps = field, tol, max_steps
         self.state = np.zeros(field.size)
-        self.doubled_loss = 0.0
+        self.doubled_loss, self.unsure = 0.0, 0.0
         self._time, self._size = 0.0, 0.0
         self._previous: Step | None = None
         self._first_norm = 0.0
+
+    def rest(self) -> tuple[Array, float]:
+        """Return the rest of Delta (d,) and of int 2 L once the flow is "finished"."""
+        return tail(self.field, self.state, self.field.X.shape[0])
 
     def to_time(self, stop: float) -> str:
         """Go to a time; returns "stops", "max_steps" or "singular"."""

@@ -26,7 +26,6 @@ from .newton import Array
 from .potential import potential
 from .radau import Integrator
 from .settings import Meter
-from .tail import tail
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,12 +103,21 @@ def flow(
     Returns
     -------
     FlowPath
+        A row for every time.
 
     Raises
     ------
     InputError
         If an argument does not fit, the algorithm has no flow in closed dual coordinates, or the
         flow leaves double precision.
+
+    Examples
+    --------
+    >>> import sam_theory as st
+    >>> data = st.sparse_regression(n=4, d=8, nonzeros=1, seed=0)
+    >>> path = st.flow(data, alpha=0.1, algorithm=st.n_sam(0.1), times=[0.0, 10.0, 1000.0])
+    >>> path.beta.shape, path.status, bool(path.loss[-1] < 1e-6)
+    ((3, 8), 'converged', True)
     """
     at = np.atleast_1d(np.asarray(times, dtype=np.float64))
     if at.ndim != 1 or at.size == 0 or not np.all(np.isfinite(at)) or at[0] < 0.0:
@@ -162,20 +170,32 @@ def implicit_bias(
     algorithm : Algorithm
         GD and SGD have the flow with rho = 0; SAM any m that divides n, normalised or not.
     progress : callable, optional
-        Called with the fraction done, 0 to 1.
+        Called every few steps with the fraction done, 0 to 1; what it raises ends the computation.
 
     Returns
     -------
     ImplicitBias
         With status "least_squares" where y is outside the range of X and the flow ends in the
         least-squares limit; "no_interpolation" where it has no such limit (m < n on inconsistent
-        data); "singular" where a normalised block gradient vanishes before the others.
+        data) or where rho is so large that it comes to rest above zero loss; "singular" where a
+        normalised block gradient vanishes before the others.
 
     Raises
     ------
     InputError
         If an argument does not fit, the algorithm has no flow in closed dual coordinates, or the
         flow leaves double precision.
+
+    Examples
+    --------
+    >>> import sam_theory as st
+    >>> data = st.sparse_regression(n=20, d=30, nonzeros=3, seed=0)
+    >>> limit = st.implicit_bias(data, alpha=0.1, algorithm=st.one_sam(0.1))
+    >>> limit.status, limit.certificate.error_bound < 1e-12
+    ('converged', True)
+    >>> erm = st.implicit_bias(data, alpha=0.1, algorithm=st.gd())
+    >>> limit.l1_norm < erm.l1_norm
+    True
     """
     flow_field, scale = _field(data, alpha, algorithm, to_limit=True)
     space = data.row_space
@@ -202,7 +222,7 @@ def implicit_bias(
             )
     delta = fine.state[data.n :] + fine.rest
     apart = np.abs(delta - coarse.state[data.n :] - coarse.rest)
-    error = algorithm.rho * float(np.max(apart))
+    error = algorithm.rho * (float(np.max(apart)) + fine.unsure)
     if flow_field.rescaled:
         error += algorithm.rho * float(np.max(np.abs(fine.rest)))
     return solve_limit(
@@ -213,17 +233,19 @@ def implicit_bias(
         delta=delta,
         loss_integral=0.5 * fine.doubled_loss,
         alpha_effective_error=error,
+        start=2.0 * fine.state[: data.n],
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """End of an integration: its status and state, the rest of Delta, and int 2 L to infinity."""
+    """End of an integration: status, state, rest of Delta, its uncertainty, int 2 L to infinity."""
 
     status: str
     state: Array
     rest: Array
     doubled_loss: float
+    unsure: float
 
 
 def _two_runs(
@@ -244,9 +266,10 @@ def _two_runs(
         status = integrator.to_limit(None if progress is None else meter.of(index))
         rest, loss_rest = np.zeros(flow_field.X.shape[1]), 0.0
         if status == "finished":
-            rest, loss_rest = tail(flow_field, integrator.state, rank)
+            rest, loss_rest = integrator.rest()
         meter.of(index)(1.0)
-        return _Run(status, integrator.state, rest, integrator.doubled_loss + loss_rest)
+        loss = integrator.doubled_loss + loss_rest
+        return _Run(status, integrator.state, rest, loss, integrator.unsure)
 
     n, d = flow_field.X.shape
     return parallel_map(follow, range(2), None if n * d >= _PARALLEL_FROM else 1)

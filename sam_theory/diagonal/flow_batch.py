@@ -38,6 +38,14 @@ def implicit_bias_batch(
     ------
     InputError
         A setting is not usable; the message begins with its number.
+
+    Examples
+    --------
+    >>> import sam_theory as st
+    >>> data = st.sparse_regression(n=4, d=8, nonzeros=1, seed=0)
+    >>> grid = st.settings_grid(algorithm=st.one_sam(0.1), alpha=[0.01, 0.1, 1.0])
+    >>> st.implicit_bias_batch(data, grid).table["l1"].is_monotonic_increasing
+    True
     """
     workers = worker_count(threads)
     chosen = checked_settings(settings)

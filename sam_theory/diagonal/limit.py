@@ -143,11 +143,15 @@ def solve_limit(
     status: str = "converged",
     loss_integral: float | None = None,
     alpha_effective_error: float = 0.0,
+    start: Array | None = None,
 ) -> ImplicitBias:
-    """Solve for the limit with known effective scale; y (n,) replaces the labels of data."""
+    """Solve for the limit with known effective scale; y (n,) replaces the labels of data.
+
+    ``start`` (n,) is a guess of mu, where theta = X^T mu.
+    """
     space = data.row_space if y is None else find_row_space(data.X, y)
     displacement = np.zeros(data.d) if shift is None else shift
-    found = minimize_on_rows(data.X, space, log_alpha_effective, displacement)
+    found = minimize_on_rows(data.X, space, log_alpha_effective, displacement, start)
     if status == "converged":
         status = found.status
     return describe(

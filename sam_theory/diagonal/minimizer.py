@@ -77,11 +77,21 @@ def minimize_potential(
     Returns
     -------
     PotentialMinimum
+        The minimiser, how it was found, and its certificate.
 
     Raises
     ------
     InputError
         If a shape does not fit, a value is not finite, or alpha is outside its range.
+
+    Examples
+    --------
+    >>> from sam_theory import minimize_potential
+    >>> found = minimize_potential([[1.0, 1.0, 0.5]], [1.0], alpha=0.1)
+    >>> found.status, found.certificate.error_bound < 1e-12
+    ('converged', True)
+    >>> found.beta.round(2)  # small alpha: nearly the smallest l1 norm, so the long columns
+    array([0.49, 0.49, 0.03])
     """
     matrix = checked_matrix(X)
     space = find_row_space(matrix, checked_vector("y", y))
@@ -96,14 +106,18 @@ def minimize_potential(
 
 
 def minimize_on_rows(
-    X: Matrix, space: RowSpace, log_alpha: Array, shift: Array
+    X: Matrix, space: RowSpace, log_alpha: Array, shift: Array, start: Array | None = None
 ) -> PotentialMinimum:
-    """Solve for a known row space; log_alpha, shift (d,); alpha may be below its public range."""
+    """Solve for a known row space; log_alpha, shift (d,); alpha may be below its public range.
+
+    ``start`` (n,) is a mu to begin with if all rows are independent.
+    """
     dual = np.zeros(X.shape[0])
     if space.rank == 0:
         beta, iterations, converged = _unconstrained(log_alpha, shift), 0, True
     else:
-        found = solve_dual(*space.independent(X), log_alpha, shift)
+        begin = start if space.rank == X.shape[0] else None
+        found = solve_dual(*space.independent(X), log_alpha, shift, start=begin)
         beta, iterations, converged = found.beta, found.iterations, found.converged
         dual[space.rows] = 0.5 * (found.mu + found.mu_low)
     certificate = certify_rows(X, space, log_alpha, beta, shift)

@@ -159,14 +159,24 @@ class _Problem:
 
 
 def solve_dual(
-    X: Matrix, y: Array, log_alpha: Array, shift: Array, *, max_steps: int = 1000
+    X: Matrix,
+    y: Array,
+    log_alpha: Array,
+    shift: Array,
+    *,
+    start: Array | None = None,
+    max_steps: int = 1000,
 ) -> DualSolution:
     """Minimise the dual for linearly independent rows X (n, d), y (n,), log_alpha, shift (d,).
 
     Small alpha is approached by max(alpha, e^level), the level falling in steps that double and are
-    cut where Newton does not follow.
+    cut where Newton does not follow. A ``start`` mu (n,) is tried first.
     """
     size = row_largest(X)
+    if start is not None:
+        near = _solve(_Problem(X, y, size, log_alpha, shift), start, _STAGE_STEPS)
+        if near.converged:
+            return near
     level = math.log(_PLAIN_BELOW) + 0.5 * math.log(float(np.max(np.abs(y) / size)) or 1.0)
     bottom = float(np.min(log_alpha))
     level = max(level, bottom)

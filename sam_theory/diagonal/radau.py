@@ -11,25 +11,31 @@ from numpy.linalg import LinAlgError
 
 from ..design import compiled, weighted_gram
 from ..errors import InputError
-from . import radau_steps as steps
+from . import flow_end as ends
+from . import stage_newton as newton
 from .field import FlowField
 from .newton import Array
+from .radau_steps import advance
 from .stiff import metric, stiff_modes
 from .tableau import radau_tableau
+from .tail import tail
 
 _LANES = 8
 _BUDGET = 16
 _LINEAR_BELOW = 1e-5
+# Products in a Gram matrix below which compiled code does better without threads.
+_INSIDE_BELOW = 1_000_000
 _STATUS = {
-    steps.STOPPED: "stops",
-    steps.LINEAR: "finished",
-    steps.STALLED: "no_interpolation",
-    steps.COLLAPSED: "singular",
+    ends.STOPPED: "stops",
+    ends.LINEAR: "finished",
+    ends.SPENT: "finished",
+    ends.STALLED: "no_interpolation",
+    ends.COLLAPSED: "singular",
 }
 
 
 @cache
-def method_tables() -> steps.Method:
+def method_tables() -> newton.Method:
     """Tables of the method as flat arrays of lanes."""
     table = radau_tableau()
 
@@ -43,7 +49,7 @@ def method_tables() -> steps.Method:
         out[: len(values)] = values
         return out
 
-    return steps.Method(
+    return newton.Method(
         nodes=table.nodes,
         columns=columns(table.matrix),
         real=lanes(table.eigenvalues.real),
@@ -76,7 +82,7 @@ class Integrator:
         n, d = field.X.shape
         self.field, self.tol, self.max_steps = field, tol, max_steps
         self.method = method_tables()
-        self._flow = steps.Flow(
+        self._flow = newton.Flow(
             X=compiled(field.X),
             y=np.repeat(field.y, _LANES),
             m=field.m,
@@ -86,8 +92,9 @@ class Integrator:
             solvable=solvable,
             start=float(np.linalg.norm(field.y)) or 1.0,
             linear_below=_LINEAR_BELOW,
+            inside=isinstance(field.X, np.ndarray) and n * n * d <= _INSIDE_BELOW,
         )
-        self._carried = steps.Carried(
+        self._carried = newton.Carried(
             nu=np.zeros(n),
             delta=np.zeros(d),
             s=np.zeros(d),
@@ -95,14 +102,17 @@ class Integrator:
             z_delta=np.zeros(_LANES * d),
             back=np.zeros((n, n)),
             forward=np.zeros((n, n)),
+            turned=np.zeros((n, n)),
             rates=np.zeros(n),
             sizes=np.zeros(max_steps + 2),
-            control=np.zeros(steps.CONTROLS),
+            rest=np.zeros(d),
+            control=np.zeros(newton.CONTROLS),
         )
-        self._carried.control[steps.AGE] = -1.0
+        self._carried.control[newton.AGE] = -1.0
+        self._carried.control[newton.LOOSE] = 1.0
         of_n = ("nu", "z_nu", "r", "d_nu", "defect", "change", "half")
         of_d = ("delta", "z_delta", "theta", "before", "beta", "s", "d_delta")
-        self._space = steps.Space(
+        self._space = newton.Space(
             **{name: np.zeros(_LANES * n) for name in of_n},
             **{name: np.zeros(_LANES * d) for name in of_d},
             loss=np.zeros(_LANES),
@@ -118,7 +128,18 @@ class Integrator:
     @property
     def doubled_loss(self) -> float:
         """Int 2 L up to here."""
-        return float(self._carried.control[steps.INTEGRAL])
+        return float(self._carried.control[newton.INTEGRAL])
+
+    @property
+    def unsure(self) -> float:
+        """Estimate of what is unknown of the rest of Delta."""
+        return float(self._carried.control[newton.UNSURE])
+
+    def rest(self) -> tuple[Array, float]:
+        """Return the rest of Delta (d,) and of int 2 L once the flow is "finished"."""
+        if self._flow.inside:
+            return self._carried.rest, float(self._carried.control[newton.LOSS_REST])
+        return tail(self.field, self.state, self._flow.rank)
 
     def to_time(self, stop: float) -> str:
         """Go to a time; returns "stops", "max_steps" or "singular"."""
@@ -128,8 +149,9 @@ class Integrator:
         """Follow the flow until the rest is known in closed form.
 
         Returns "finished", "no_interpolation" (the loss has stalled above zero), "singular" (the
-        flow is not defined beyond this point) or "max_steps". ``progress`` is called with the
-        fraction done, judged by the digits gained.
+        flow is not defined beyond this point) or "max_steps". ``progress`` is called every few
+        steps with the fraction done, judged by the digits gained; what it raises ends the
+        integration in a state that can be continued.
         """
         budget = self.max_steps if progress is None else _BUDGET
         return self._run(math.inf, budget, True, progress)
@@ -138,19 +160,19 @@ class Integrator:
         self, stop: float, budget: int, to_limit: bool, progress: Callable[[float], None] | None
     ) -> str:
         control = self._carried.control
-        end = control[steps.STEPS] + self.max_steps
-        while control[steps.STEPS] < end:
-            share = min(budget, int(end - control[steps.STEPS]))
-            answer = steps.advance(
+        end = control[newton.STEPS] + self.max_steps
+        while control[newton.STEPS] < end:
+            share = min(budget, int(end - control[newton.STEPS]))
+            answer = advance(
                 self._flow, self.method, self._carried, self._space, self.tol, stop, share, to_limit
             )
-            if answer == steps.FACTORIZE:
+            if answer == ends.FACTORIZE:
                 self._factorize()
                 continue
-            if answer != steps.RUNNING:
+            if answer != ends.RUNNING:
                 return _STATUS[answer]
             if progress is not None:
-                size = self._carried.sizes[int(control[steps.STEPS]) - 1]
+                size = self._carried.sizes[int(control[newton.STEPS]) - 1]
                 progress(min(1.0, max(0.0, -math.log10(max(size, 1e-300)) / 9.0)))
         return "max_steps"
 
@@ -164,5 +186,6 @@ class Integrator:
         except (FloatingPointError, LinAlgError):
             raise InputError("the flow leaves double precision: rescale X, y and alpha") from None
         carried.back[:], carried.forward[:], values = modes
+        carried.turned[:] = carried.back.T
         carried.rates[:] = np.maximum(values, 0.0) / len(values)
-        carried.control[steps.AGE] = 0.0
+        carried.control[newton.AGE] = 0.0

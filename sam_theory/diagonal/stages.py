@@ -155,6 +155,34 @@ def _dense_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
         _examples(zero(), X, X2, X3, i, y, beta, s, rho, r, d_nu, d_delta)
 
 
+@numba.njit(forceinline=True)
+def _products(rows, X, i, values, out):
+    total = rows
+    for j in range(X.shape[1]):
+        total = rank_one(total, X, i, j, load(values, j))
+    store(out, i, total)
+
+
+@numba.njit(forceinline=True)
+def _dense_row_products(X, values, out):
+    n = X.shape[0]
+    full = n - n % 4
+    for i in range(0, full, 4):
+        _products(zero4(), X, i, values, out)
+    for i in range(full, n):
+        _products(zero(), X, i, values, out)
+
+
+@numba.njit(forceinline=True)
+def _sparse_row_products(X, values, out):
+    for i in range(X.shape[0]):
+        total = zero()
+        for e in range(X.indptr[i], X.indptr[i + 1]):
+            total = total + splat(X.data[e]) * load(values, X.indices[e])
+        store(out, i, total)
+
+
+row_products = by_kind(_dense_row_products, _sparse_row_products)
 _image = by_kind(_dense_image, _sparse_image)
 _block = by_kind(block_gradient, _sparse_block)
 _all_examples = by_kind(_dense_examples, _sparse_examples)

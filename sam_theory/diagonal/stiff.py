@@ -19,7 +19,7 @@ from scipy.linalg import lapack
 
 from .newton import Array
 from .row_passes import by_kind
-from .simd import load, pointer, rank_one, splat, splat_at, store, zero, zero4, zero8
+from .simd import load, load_rows, pointer, rank_one, splat, splat_at, store, zero, zero4, zero8
 
 
 @numba.njit(cache=True, nogil=True)
@@ -36,7 +36,27 @@ def _sparse_combination(X, v):
     return out
 
 
+@numba.njit(cache=True, nogil=True)
+def _dense_squares_product(X, v):
+    n, d = X.shape
+    out = np.zeros(n)
+    for i in range(n):
+        for j in range(d):
+            out[i] += X[i, j] * X[i, j] * v[j]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _sparse_squares_product(X, v):
+    out = np.zeros(X.shape[0])
+    for i in range(X.shape[0]):
+        for e in range(X.indptr[i], X.indptr[i + 1]):
+            out[i] += X.data[e] * X.data[e] * v[X.indices[e]]
+    return out
+
+
 combination = by_kind(_dense_combination, _sparse_combination)
+squares_product = by_kind(_dense_squares_product, _sparse_squares_product)
 
 
 def metric(P: Array, m: int, rho: float) -> Array:
@@ -73,10 +93,88 @@ def _eigen(matrix: Array) -> tuple[Array, Array]:
     return values, Q
 
 
+@numba.njit(cache=True, nogil=True)
+def _lower_root(M):
+    """Cholesky factor of M (n, n); returns (L, whether M is positive)."""
+    n = M.shape[0]
+    L = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            rest = M[i, j]
+            for k in range(j):
+                rest -= L[i, k] * L[j, k]
+            if j < i:
+                L[i, j] = rest / L[j, j]
+            elif rest > 0.0:
+                L[i, i] = np.sqrt(rest)
+            else:
+                return L, False
+    return L, True
+
+
+@numba.njit(cache=True, nogil=True)
+def _metric_root(P, m, rho):
+    """Return :func:`metric`'s L, and whether there is one."""
+    n = P.shape[0]
+    M = np.zeros((n, n))
+    for i in range(n):
+        for k in range(i - i % m, i + 1):
+            M[i, k] = rho / m * P[i, k]
+        M[i, i] += 1.0
+    return _lower_root(M)
+
+
+@numba.njit(cache=True, nogil=True)
+def _dense_factorize(X, m, rho, s, back, forward, turned, rates):
+    n, d = X.shape
+    weighted = np.empty((n, d))
+    for j in range(d):
+        root = np.sqrt(s[j])
+        for i in range(n):
+            weighted[i, j] = root * X[i, j]
+    P = np.dot(weighted, weighted.T)
+    if not np.sum(np.abs(P)) < 1e140:
+        return False
+    L, positive = _metric_root(P, m, rho)
+    if not positive:
+        return False
+    values, Q = np.linalg.eigh(np.dot(L.T, np.dot(P, L)))
+    product, inverse = np.dot(L, Q), np.empty((n, n))
+    for j in range(n):
+        # L^T inverse[:, j] = Q[:, j].
+        for i in range(n - 1, -1, -1):
+            rest = Q[i, j]
+            for k in range(i + 1, n):
+                rest -= L[k, i] * inverse[k, j]
+            inverse[i, j] = rest / L[i, i]
+    for i in range(n):
+        rates[i] = max(values[i], 0.0) / n
+        for j in range(n):
+            back[i, j], turned[j, i] = product[i, j], product[i, j]
+            forward[j, i] = inverse[i, j]
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _sparse_factorize(X, m, rho, s, back, forward, turned, rates):
+    return False
+
+
+_factorize = by_kind(_dense_factorize, _sparse_factorize)
+
+
+@numba.njit(cache=True, nogil=True)
+def factorize(X, m, rho, s, back, forward, turned, rates):
+    """Write L Q, (L Q)^-1, (L Q)^T and p/n at s (d,), for a small dense X.
+
+    Returns False where that must be left to :func:`stiff_modes`.
+    """
+    return _factorize(X, m, rho, s, back, forward, turned, rates)
+
+
 @numba.njit(forceinline=True)
-def apply_rows(rows, matrix, i, source, target):
-    """Set some rows from i of target to matrix @ source."""
-    out = rows
+def apply_rows(out, matrix, i, source, target):
+    """Set some rows from i of target to out + matrix @ source."""
     for j in range(matrix.shape[1]):
         out = rank_one(out, matrix, i, j, load(source, j))
     store(target, i, out)
@@ -97,6 +195,17 @@ def apply(matrix, source, target):
 
 
 @numba.njit(forceinline=True)
+def apply_on_top(matrix, source, target):
+    """Add matrix @ source to target for (n, 8) lanes."""
+    n = matrix.shape[0]
+    full = n - n % 4
+    for i in range(0, full, 4):
+        apply_rows(load_rows(zero4(), target, i), matrix, i, source, target)
+    for i in range(full, n):
+        apply_rows(load(target, i), matrix, i, source, target)
+
+
+@numba.njit(forceinline=True)
 def mixed(source, i, columns, stages):
     """Item i times a matrix: sum_k source[8 i + k] columns[k]."""
     out = zero()
@@ -106,12 +215,15 @@ def mixed(source, i, columns, stages):
 
 
 @numba.njit(forceinline=True)
-def newton_change(back, forward, rates, size, method, defect, work, change):
+def newton_change(back, forward, turned, rates, size, method, defect, work, change, pulled):
     """Set change = (I - size A x J)^-1 defect, with J = -back diag(rates) forward.
 
-    ``defect``, ``work`` and ``change`` are pointers to (n, 8) lanes; the first two are overwritten.
+    If ``pulled``, for defect + M change; ``turned`` is back^T, so that M = back turned. ``defect``,
+    ``work`` and ``change`` are pointers to (n, 8) lanes, all overwritten.
     """
     apply(forward, defect, work)
+    if pulled:
+        apply_on_top(turned, change, work)
     stages = method.nodes.shape[0]
     into_real, into_imaginary = pointer(method.into_real), pointer(method.into_imaginary)
     from_real, from_imaginary = pointer(method.from_real), pointer(method.from_imaginary)

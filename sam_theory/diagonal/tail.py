@@ -18,6 +18,7 @@ import numpy as np
 from ..design import Matrix, column_chunks, compiled, transposed, weighted_gram
 from .field import FlowField
 from .newton import Array
+from .row_passes import by_kind
 from .stiff import metric, stiff_modes
 
 
@@ -70,6 +71,41 @@ def _block_form(X: Matrix, G: Array, m: int) -> Array:
             own = part[lo : lo + m]
             out[start:stop] += np.einsum("id,id->d", own, G[lo : lo + m, lo : lo + m] @ own)
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _dense_linear_rest(X, m, rank, r, back, forward, turned, rates):  # type: ignore[no-untyped-def]
+    n, d = X.shape
+    # R = forward^T C forward, and M R = back C forward.
+    along = np.dot(turned, r)
+    C = np.zeros((n, n))
+    for a in range(n - rank, n):
+        for b in range(n - rank, n):
+            both = max(rates[a] + rates[b], 1e-300)
+            C[a, b] = along[a] * along[b] / both
+    half = np.dot(C, forward)
+    G = np.dot(back, half)
+    rest = np.zeros(d)
+    for i in range(n):
+        for k in range(i - i % m, i - i % m + m):
+            weight = G[i, k] / (n * m)
+            for j in range(d):
+                rest[j] += weight * X[i, j] * X[k, j]
+    return rest, np.sum(forward * half) / n
+
+
+@numba.njit(cache=True, nogil=True)
+def _sparse_linear_rest(X, m, rank, r, back, forward, turned, rates):  # type: ignore[no-untyped-def]
+    return np.full(X.shape[1], np.inf), np.inf
+
+
+_linear_rest = by_kind(_dense_linear_rest, _sparse_linear_rest)
+
+
+@numba.njit(cache=True, nogil=True)
+def linear_rest(X, m, rank, r, back, forward, turned, rates):  # type: ignore[no-untyped-def]
+    """Return the rest of Delta (d,) and of int 2L beyond r (n,), from :func:`.stiff.factorize`."""
+    return _linear_rest(X, m, rank, r, back, forward, turned, rates)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,6 +8,8 @@ app = marimo.App(width="full", app_title="sam_theory explorer")
 
 @app.cell
 def imports():
+    import time
+
     import marimo as mo
 
     from sam_theory.explorer import model, page, sources
@@ -20,7 +22,7 @@ def imports():
     def dropdown(options, value, label):
         return mo.ui.dropdown(options, value=value, label=label, full_width=True)
 
-    return dropdown, mo, model, page, slider, sources
+    return dropdown, mo, model, page, slider, sources, time
 
 
 @app.cell
@@ -138,24 +140,28 @@ def problem_to_solve(correlation, from_file, noise, nonzeros, own, seed, size, s
 
 
 @app.cell
-def results(alpha, first, m, mo, model, page, problem, ready, rho, second, second_m):
+def results(alpha, first, m, mo, model, page, problem, ready, rho, second, second_m, time):
     assert ready
     _choices = model.beside(
         model.chosen(first.value, None if m is None else m.value),
         model.chosen(second.value, None if second_m is None else second_m.value),
     )
 
+    _work = model.Work(problem, _choices, alpha=alpha.value, rho=rho.value)
+
     def _show(found):
         return mo.Html(page.results(problem, found, alpha.value))
 
-    _found = model.answers(
-        problem,
-        _choices,
-        alpha=alpha.value,
-        rho=rho.value,
-        early=lambda found: mo.output.replace(_show(found)),
-    )
-    _show(_found)
+    def _follow():
+        # Ends soon after a slider has moved again: the cell is run anew, and its threads are told.
+        _thread = mo.current_thread()
+        if _work.run(lambda: _thread.should_exit):
+            time.sleep(model.TURN)
+            if not _thread.should_exit:
+                mo.output.replace(_show(_work.found()))
+
+    mo.Thread(target=_follow, daemon=True).start()
+    _show(_work.first())
     return
 
 

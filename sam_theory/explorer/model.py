@@ -10,7 +10,6 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,14 +24,17 @@ from sam_theory.regression import Regression, sparse_regression
 
 NAMES = {"gd": "GD", "n-sam": "n-SAM", "m-sam": "m-SAM", "1-sam": "1-SAM"}
 """What each kind of algorithm is called in the page."""
-PATIENCE = 0.08
+PATIENCE = 0.07
 """Seconds after which the limits that are ready are shown without the others."""
+TURN = 0.05
+"""Seconds that the page takes at most to show the first answers, before they are replaced."""
 _MANTISSAS = ("1", "1.25", "1.6", "2", "2.5", "3.2", "4", "5", "6.3", "8")
 _PENDING = "the flow is still being followed"
 _SENTENCES = {
     "least_squares": "no coefficients interpolate these labels; shown is the least-squares limit",
     "no_interpolation": "no limit to show: no coefficients interpolate these labels, and with "
     "m < n its loss stalls above zero",
+    "at_rest": "no limit to show: with so large a ρ the flow comes to rest above zero loss",
     "singular": "no limit to show: its flow is not defined to the end",
     "max_steps": "no limit to show: the flow was given up before it settled; a smaller ρ may help",
 }
@@ -92,7 +94,7 @@ class Answer:
     choice : Choice
         Which algorithm.
     status : str
-        That of the limit; "refused" or "pending" without one.
+        That of the limit; "refused", "pending" or "stopped" without one.
     limit : ImplicitBias or None
         The limit, only where it is one: status "converged" or "least_squares".
     sentence : str
@@ -142,7 +144,17 @@ def beside(first: Choice, second: Choice) -> tuple[Choice, ...]:
     return tuple(dict.fromkeys((GD, first, second)))
 
 
-def answer(data: Regression, alpha: float, rho: float, choice: Choice) -> Answer:
+class _Stopped(Exception):
+    """Nobody wants the answer any more."""
+
+
+def answer(
+    data: Regression,
+    alpha: float,
+    rho: float,
+    choice: Choice,
+    stop: Callable[[], bool] = lambda: False,
+) -> Answer:
     """Return the limit of one algorithm, as :func:`sam_theory.implicit_bias` computes it.
 
     Parameters
@@ -155,26 +167,31 @@ def answer(data: Regression, alpha: float, rho: float, choice: Choice) -> Answer
         Perturbation radius, dimensionless; GD has none.
     choice : Choice
         The algorithm.
+    stop : callable
+        Asked every few steps; once it returns True the answer is given up, with status "stopped".
     """
+
+    def ask(_share: float) -> None:
+        if stop():
+            raise _Stopped
+
     try:
         with np.errstate(all="ignore"):
-            limit = implicit_bias(data, alpha=alpha, algorithm=choice.algorithm(rho))
+            limit = implicit_bias(data, alpha=alpha, algorithm=choice.algorithm(rho), progress=ask)
+    except _Stopped:
+        return Answer(choice, "stopped", sentence=_PENDING)
     except (InputError, np.linalg.LinAlgError) as error:
         return Answer(choice, "refused", sentence=" ".join(str(error).split()))
     known = limit.status in ("converged", "least_squares")
     known = known and bool(np.all(np.isfinite(limit.beta)))
-    sentence = _SENTENCES.get(limit.status, "")
+    # Consistent labels could be fitted: then it is the radius that keeps the loss from zero.
+    rests = limit.status == "no_interpolation" and data.row_space.consistent
+    sentence = _SENTENCES.get("at_rest" if rests else limit.status, "")
     return Answer(choice, limit.status, limit if known else None, sentence)
 
 
 def answers(
-    problem: Problem,
-    choices: Sequence[Choice],
-    *,
-    alpha: float,
-    rho: float,
-    early: Callable[[tuple[Answer, ...]], None] | None = None,
-    patience: float = PATIENCE,
+    problem: Problem, choices: Sequence[Choice], *, alpha: float, rho: float
 ) -> tuple[Answer, ...]:
     """Return the answers for all choices, in their order; none without data.
 
@@ -186,24 +203,64 @@ def answers(
         The algorithms.
     alpha, rho : float
         As in :func:`answer`.
-    early : callable, optional
-        Called once with what is ready, the others "pending", if not all are after ``patience``.
-    patience : float
-        Seconds.
     """
-    data = problem.data
-    if data is None:
-        return ()
-    # One after the other: two threads that compute wait for each other longer than they save.
-    with ThreadPoolExecutor(1, "explorer") as pool:
-        work = [pool.submit(answer, data, alpha, rho, choice) for choice in choices]
-        if early is not None and wait(work, patience).not_done:
-            early(tuple(map(_so_far, choices, work)))
-        return tuple(future.result() for future in work)
+    work = Work(problem, choices, alpha=alpha, rho=rho)
+    work.run()
+    return work.found()
 
 
-def _so_far(choice: Choice, work: Future[Answer]) -> Answer:
-    return work.result() if work.done() else Answer(choice, "pending", sentence=_PENDING)
+class Work:
+    """The answers for all choices, computed in one thread and looked at from another.
+
+    Parameters
+    ----------
+    problem, choices, alpha, rho
+        As in :func:`answers`.
+    """
+
+    def __init__(
+        self, problem: Problem, choices: Sequence[Choice], *, alpha: float, rho: float
+    ) -> None:
+        self._problem, self._choices, self._settings = problem, tuple(choices), (alpha, rho)
+        self._found: dict[Choice, Answer] = {}
+        self._lock, self._over, self._awaited = threading.Lock(), threading.Event(), True
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Compute the answers, one after the other, until ``stop()`` says that nobody wants them.
+
+        Returns whether whoever called :meth:`first` has gone on without them and is to be told.
+        """
+        data = self._problem.data
+        try:
+            # One after the other: threads that compute wait for each other longer than they save.
+            for choice in self._choices:
+                if data is None:
+                    break
+                found = answer(data, *self._settings, choice, stop)
+                if found.status == "stopped":
+                    return False
+                self._found[choice] = found
+        finally:
+            with self._lock:
+                self._over.set()
+                told = self._awaited
+        return not told
+
+    def first(self, patience: float = PATIENCE) -> tuple[Answer, ...]:
+        """Return all answers, or what there is after ``patience`` seconds, the rest "pending"."""
+        self._over.wait(patience)
+        with self._lock:
+            self._awaited = self._over.is_set()
+        return self.found()
+
+    def found(self) -> tuple[Answer, ...]:
+        """Return what there is by now, the rest "pending"; nothing without data."""
+        if self._problem.data is None:
+            return ()
+        return tuple(
+            self._found.get(choice, Answer(choice, "pending", sentence=_PENDING))
+            for choice in self._choices
+        )
 
 
 def numbers(data: Regression, found: Sequence[Answer]) -> list[Row]:
@@ -265,7 +322,6 @@ def largest(vectors: Sequence[Array], most: int) -> np.ndarray:
 
 @functools.cache
 def _compiled() -> None:
-    # In this thread, not in that of `answers`: the interpreter waits for such threads to end.
     wide = sparse_regression(20, 30)
     for choice in (GD, Choice("n-sam"), Choice("m-sam", 5), Choice("1-sam")):
         answer(wide, 0.1, 0.1, choice)

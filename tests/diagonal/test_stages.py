@@ -73,13 +73,21 @@ def test_newton_change_solves_the_stage_equations(n):
     back, forward, values = stiff_modes(np.eye(n) + 0.1 * root @ root.T, root @ root.T, False)
     defect = np.zeros((n, WIDTH))
     defect[:, :7] = rng.standard_normal((n, 7))
-    change, size = lanes(n), 0.7
-    newton_change(back, forward, values, size, method, defect.copy().ravel(), lanes(n), change)
+    size, pull = 0.7, np.zeros((n, WIDTH))
+    pull[:, :7] = rng.standard_normal((n, 7))
+    change, turned = pull.copy().ravel(), back.T.copy()
+    work = (defect.copy().ravel(), lanes(n), change)
+    newton_change(back, forward, turned, values, size, method, *work, True)
     Z = change.reshape(n, WIDTH)[:, :7].T
     J = -(back * values) @ forward
-    rest = Z - size * table.matrix @ Z @ J.T - defect[:, :7].T
+    rest = Z - size * table.matrix @ Z @ J.T - defect[:, :7].T - (back @ back.T @ pull[:, :7]).T
     assert np.max(np.abs(rest)) <= 1e-11 * np.max(np.abs(Z))
     assert np.all(change.reshape(n, WIDTH)[:, 7] == 0.0)
+    work = (defect.copy().ravel(), lanes(n), change)
+    newton_change(back, forward, turned, values, size, method, *work, False)
+    Z = change.reshape(n, WIDTH)[:, :7].T
+    rest = Z - size * table.matrix @ Z @ J.T - defect[:, :7].T
+    assert np.max(np.abs(rest)) <= 1e-11 * np.max(np.abs(Z))
 
 
 def test_apply():

@@ -1,14 +1,17 @@
 """The explorer's numbers are the library's, and what has no number is one sentence."""
 
 import statistics
+import threading
 import time
 
 import numpy as np
 import pytest
 
 import sam_theory as st
+from sam_theory.diagonal import flow
+from sam_theory.diagonal.radau import Integrator
 from sam_theory.explorer import model, sources
-from sam_theory.explorer.model import GD, Choice
+from sam_theory.explorer.model import GD, Choice, Work
 from sam_theory.explorer.sources import File
 
 ALL = (GD, Choice("n-sam"), Choice("m-sam", 5), Choice("1-sam"))
@@ -118,32 +121,97 @@ def test_refused_settings(choice, rho, alpha, message):
     assert model.certificates([one]) == []
 
 
-def test_a_flow_without_a_limit_has_no_numbers():
-    problem = published(nonzeros=4, correlation=0.9, seed=14)
-    one = model.answer(problem.data, 0.0016, 0.125, Choice("1-sam"))
+def test_a_flow_without_a_limit_has_no_numbers(monkeypatch):
+    one = model.answer(published().data, 0.1, 1.0, Choice("1-sam"))
+    assert one.status == "no_interpolation" and one.limit is None
+    assert_one_sentence(one.sentence)
+    assert "rest above zero loss" in one.sentence
+
+    def short(field, tol, rank, solvable):
+        return Integrator(field, tol=tol, rank=rank, solvable=solvable, max_steps=5)
+
+    monkeypatch.setattr(flow, "_integrator", short)
+    one = model.answer(published().data, 0.1, 0.1, Choice("1-sam"))
     assert one.status == "max_steps" and one.limit is None
     assert_one_sentence(one.sentence)
 
 
-def test_what_is_ready_is_shown_first(monkeypatch):
-    true = model.answer
+def test_a_stiff_flow_has_its_numbers():
+    problem = published(nonzeros=4, correlation=0.9, seed=14)
+    one = model.answer(problem.data, 0.0016, 0.125, Choice("1-sam"))
+    assert one.status == "converged" and one.limit.certificate.error_bound < 1e-12
 
-    def slow(data, alpha, rho, choice):
-        time.sleep(0.3 if choice.kind == "1-sam" else 0.0)
-        return true(data, alpha, rho, choice)
+
+def test_what_is_ready_is_shown_first(monkeypatch):
+    true, gate = model.answer, threading.Event()
+
+    def slow(data, alpha, rho, choice, stop):
+        if choice.kind == "1-sam":
+            gate.wait(60.0)
+        return true(data, alpha, rho, choice, stop)
 
     model.prepare()
     monkeypatch.setattr(model, "answer", slow)
-    shown = []
-    choices = (GD, Choice("1-sam"))
-    found = model.answers(
-        published(), choices, alpha=0.1, rho=0.1, early=shown.append, patience=0.15
-    )
-    assert [one.status for one in shown[0]] == ["converged", "pending"] and len(shown) == 1
-    assert [one.status for one in found] == ["converged", "converged"]
-    shown.clear()
-    model.answers(published(), (GD,), alpha=0.1, rho=0.1, early=shown.append, patience=30.0)
-    assert shown == []
+    work = Work(published(), (GD, Choice("1-sam")), alpha=0.1, rho=0.1)
+    told = []
+    thread = threading.Thread(target=lambda: told.append(work.run()))
+    thread.start()
+    shown = work.first(0.5)
+    assert [one.status for one in shown] == ["converged", "pending"]
+    assert_one_sentence(shown[1].sentence)
+    gate.set()
+    thread.join(60.0)
+    assert told == [True]
+    assert [one.status for one in work.found()] == ["converged", "converged"]
+
+
+def test_what_is_ready_at_once_is_shown_once():
+    work = Work(published(), (GD,), alpha=0.1, rho=0.1)
+    assert not work.run()
+    assert [one.status for one in work.first(30.0)] == ["converged"]
+    assert Work(sources.uploaded(None, None), (GD,), alpha=0.1, rho=0.1).first(0.0) == ()
+
+
+def after(count):
+    """Say no ``count`` times, then yes; the list counts."""
+    asked = []
+
+    def stop():
+        asked.append(None)
+        return len(asked) > count
+
+    return stop, asked
+
+
+def assert_stops(work, count):
+    """A superseded computation ends at the first yes, and shows nothing that it has not."""
+    stop, asked = after(count)
+    assert not work.run(stop)
+    assert len(asked) == count + 1, f"asked {len(asked)} times"
+    assert work.first(0.0)[-1].status == "pending"
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_superseded_computation_stops_and_leaves_nothing_behind(count):
+    stiff = published(nonzeros=4, correlation=0.9, seed=14)
+    choices = (Choice("n-sam"), Choice("1-sam"))
+    assert_stops(Work(stiff, choices, alpha=0.0016, rho=0.125), count)
+    again = model.answers(stiff, choices, alpha=0.0016, rho=0.125)
+    for one, algorithm in zip(again, (st.n_sam(0.125), st.one_sam(0.125)), strict=True):
+        alone = st.implicit_bias(stiff.data, alpha=0.0016, algorithm=algorithm)
+        assert one.status == "converged"
+        assert one.limit.beta.tolist() == alone.beta.tolist()
+
+
+def test_planted_deafness_is_seen(monkeypatch):
+    true = model.implicit_bias
+
+    def deaf(data, *, alpha, algorithm, progress):
+        return true(data, alpha=alpha, algorithm=algorithm)
+
+    monkeypatch.setattr(model, "implicit_bias", deaf)
+    with pytest.raises(AssertionError):
+        assert_stops(Work(published(), (GD, Choice("1-sam")), alpha=0.1, rho=0.1), 1)
 
 
 def test_own_file():
