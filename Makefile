@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 report: $(STAMP)
-	@$(RUN) -m analysis report
+	@$(RUN) -m analysis report --jobs $(JOBS)
 	@$(RUN) -m figures report
 
 report-full: $(STAMP)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import import_module
 
 from analysis import REPORT, STUDIES, store
+from sam_theory._threads import worker_count
 from sam_theory.errors import InputError
 
 CLAIMS = "claims"
@@ -35,6 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         help="studies; all; report, those of make report; or claims, to judge anew alone",
     )
     parser.add_argument("--full", action="store_true", help="more settings, takes longer")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="studies at a time, each in a process with its share "
+        "of the cores (default: one study with all cores)",
+    )  # fmt: skip
+    parser.add_argument("--unjudged", action="store_true", help="leave claims.csv as it is")
     arguments = parser.parse_args(argv)
     for name in arguments.names:
         if name not in STUDIES and name not in SETS:
@@ -43,14 +53,41 @@ def main(argv: list[str] | None = None) -> int:
             return 2
     wanted = [study for name in arguments.names for study in SETS.get(name, (name,))]
     names = list(dict.fromkeys(wanted))
-    failed = [
-        name
-        for number, name in enumerate(names, 1)
-        if not run(name, not arguments.full, f"[{number}/{len(names)}] " if names[1:] else "")
-    ]
+    quick, judged = not arguments.full, not arguments.unjudged
+    if arguments.jobs > 1:
+        failed = run_beside(names, quick, arguments.jobs)
+    else:
+        failed = [
+            name
+            for number, name in enumerate(names, 1)
+            if not run(name, quick, f"[{number}/{len(names)}] " if names[1:] else "")
+        ]
     if names and len(failed) == len(names):
         return 2
-    return 2 if not judge() or failed else 0
+    return 2 if (judged and not judge()) or failed else 0
+
+
+def run_beside(names: Sequence[str], quick: bool, jobs: int) -> list[str]:
+    """Run studies in processes of their own, some at a time, and return those that failed."""
+    environment = os.environ | {"SAM_THEORY_THREADS": str(max(worker_count() // jobs, 1))}
+    size = [] if quick else ["--full"]
+
+    def one(name: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "analysis", name, "--unjudged", *size]
+        return subprocess.run(
+            command, env=environment, cwd=store.ROOT, capture_output=True, text=True, check=False
+        )
+
+    failed = []
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(one, name): name for name in names}
+        for number, done in enumerate(as_completed(running), 1):
+            ended = done.result()
+            if ended.returncode:
+                failed.append(running[done])
+                print(ended.stderr.strip().splitlines()[-1], file=sys.stderr, flush=True)
+            print(f"[{number}/{len(names)}] {ended.stdout.strip() or running[done]}", flush=True)
+    return failed
 
 
 def judge() -> bool:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import sam_theory as st
-from analysis import STUDIES, store
+from analysis import REPORT, STUDIES, store
 from analysis import __main__ as command
 
 
@@ -49,3 +49,30 @@ def test_one_study_in_full(ran, capsys):
 def test_every_study_can_be_imported():
     for name in STUDIES:
         assert callable(__import__(f"analysis.{name}", fromlist=["run"]).run)
+
+
+def test_studies_beside_each_other(monkeypatch, tmp_path, capsys):
+    started = []
+
+    def finish(command, *, env, **_):
+        started.append((command[3:], env["SAM_THEORY_THREADS"]))
+        lost = "depth" in command
+        said = "" if lost else f"results/{command[3]}.csv: 2 rows, 0 s\n"
+        return SimpleNamespace(returncode=2 * lost, stdout=said, stderr="bar\nanalysis: no data\n")
+
+    monkeypatch.setattr(command.subprocess, "run", finish)
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    monkeypatch.setenv("SAM_THEORY_THREADS", "4")
+    assert command.main(["report", "--jobs", "2"]) == 2
+    assert sorted(words for words, _ in started) == sorted([[n, "--unjudged"] for n in REPORT])
+    assert {threads for _, threads in started} == {"2"}
+    shown = capsys.readouterr()
+    assert shown.err == "analysis: no data\n" and shown.out.count("2 rows") == len(REPORT) - 1
+    assert f"[{len(REPORT)}/{len(REPORT)}] " in shown.out and "claims.csv" in shown.out
+
+
+def test_unjudged_leaves_the_claims(ran, tmp_path):
+    assert command.main(["lasso_path", "--unjudged"]) == 0
+    assert not (tmp_path / "claims.csv").exists()
+    assert command.main(["lasso_path"]) == 0
+    assert (tmp_path / "claims.csv").exists()
