@@ -61,6 +61,7 @@ def test_studies_beside_each_other(monkeypatch, tmp_path, capsys):
         return SimpleNamespace(returncode=2 * lost, stdout=said, stderr="bar\nanalysis: no data\n")
 
     monkeypatch.setattr(command.subprocess, "run", finish)
+    monkeypatch.setattr(store, "provenance", dict)
     monkeypatch.setattr(store, "RESULTS", tmp_path)
     monkeypatch.setenv("SAM_THEORY_THREADS", "4")
     assert command.main(["report", "--jobs", "2"]) == 2
