@@ -45,11 +45,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_missing(chosen: Sequence[str]) -> None:
-    """Run, in processes of their own, the studies behind pictures whose tables are missing."""
-    for study in dict.fromkeys(FIGURES[figure][1] for figure in chosen):
-        tables = [table for table, home in FIGURES.values() if home == study]
-        if not all((store.RESULTS / f"{table}.csv").is_file() for table in tables):
-            subprocess.run([sys.executable, "-m", "analysis", study], cwd=store.ROOT, check=False)
+    """Run, two at a time in processes of their own, the studies whose tables are missing."""
+    missing = {
+        study
+        for table, study in (FIGURES[figure] for figure in chosen)
+        if not (store.RESULTS / f"{table}.csv").is_file()
+    }
+    if missing:
+        names = [study for _, study in FIGURES.values() if study in missing]
+        command = [sys.executable, "-m", "analysis", *dict.fromkeys(names), "--jobs", "2"]
+        subprocess.run(command, cwd=store.ROOT, check=False)
 
 
 def draw(figure: str, number: int, total: int) -> bool:
