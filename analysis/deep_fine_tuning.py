@@ -42,13 +42,13 @@ class Size:
     switches: tuple[float, ...] = (0.5,)
     rho: float = 0.05
     m: int = 8
-    epochs: int = 15
+    epochs: int = 8
     width: int = 8
-    every: int = 3
+    every: int = 1
 
 
 QUICK = Size()
-FULL = Size(10, (0.5, 0.8), epochs=30)
+FULL = Size(10, (0.5, 0.8), epochs=30, every=3)
 
 
 def run(
@@ -59,7 +59,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 15 epochs and one switch; otherwise 10, 30 and two.
+        5 seeds, 8 epochs and one switch; otherwise 10, 30 and two.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

@@ -46,9 +46,9 @@ class Size:
         ("n-sam", 0.05, BATCH),
         ("m-sam", 0.02, 8),
     )
-    epochs: int = 20
+    epochs: int = 12
     width: int = 8
-    every: int = 2
+    every: int = 1
 
 
 QUICK = Size()
@@ -69,7 +69,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 20 epochs and one radius per method; otherwise 10, 40 and two.
+        5 seeds, 12 epochs and one radius per method; otherwise 10, 40 and two.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

@@ -6,6 +6,8 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 
 from figures import FIGURES, store
 from figures.render import FORMATS, render
@@ -38,8 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if arguments.quick:
         make_missing(chosen)
-    failed = [figure for k, figure in enumerate(chosen, 1) if not draw(figure, k, len(chosen))]
-    if failed:
+    if not draw_all(chosen):
         return 2
     return PAGES[name]() if name in PAGES else 0
 
@@ -57,8 +58,21 @@ def make_missing(chosen: Sequence[str]) -> None:
         subprocess.run(command, cwd=store.ROOT, check=False)
 
 
-def draw(figure: str, number: int, total: int) -> bool:
-    """Draw one picture in all formats, its table beside it; whether that could be done."""
+def draw_all(chosen: Sequence[str]) -> bool:
+    """Draw pictures, many of them in two processes; whether all could be drawn."""
+    good = True
+    # A process starts a Matplotlib of its own, which a few pictures are not worth.
+    with ProcessPoolExecutor(2) if len(chosen) > 8 else nullcontext() as pool:
+        drawn = (pool.map if pool else map)(draw, chosen)
+        for number, (done, line) in enumerate(drawn, 1):
+            good = good and done
+            progress = f"[{number}/{len(chosen)}] " if done and len(chosen) > 1 else ""
+            print(f"{progress}{line}", file=sys.stdout if done else sys.stderr, flush=True)
+    return good
+
+
+def draw(figure: str) -> tuple[bool, str]:
+    """Draw a picture in all formats, its table beside it; whether it could be, and what to say."""
     place = store.RESULTS / "figures"
     try:
         for file_format in FORMATS:
@@ -66,11 +80,8 @@ def draw(figure: str, number: int, total: int) -> bool:
         table = store.RESULTS / f"{FIGURES[figure][0]}.csv"
         store.write_atomically(place / f"{figure}.csv", table.read_bytes())
     except (OSError, ValueError) as error:
-        print(f"figures: {error}", file=sys.stderr)
-        return False
-    progress = f"[{number}/{total}] " if total > 1 else ""
-    print(f"{progress}results/figures/{figure}: {', '.join(FORMATS)}, csv", flush=True)
-    return True
+        return False, f"figures: {error}"
+    return True, f"results/figures/{figure}: {', '.join(FORMATS)}, csv"
 
 
 def write_report() -> int:

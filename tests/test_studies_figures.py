@@ -243,4 +243,6 @@ def test_quick_runs_the_studies_whose_tables_are_missing(folder, tmp_path, monke
     monkeypatch.setattr(store, "RESULTS", tmp_path)
     (tmp_path / "depth.csv").write_bytes((folder / "depth.csv").read_bytes())
     command.make_missing(["depth", "fine_tuning", "fine_tuning_segment", "lasso_path"])
-    assert asked == [["-m", "analysis", "fine_tuning"], ["-m", "analysis", "lasso_path"]]
+    assert asked == [["-m", "analysis", "fine_tuning", "lasso_path", "--jobs", "2"]]
+    command.make_missing(["depth"])
+    assert len(asked) == 1
