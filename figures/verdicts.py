@@ -22,9 +22,9 @@ START, END = "<!-- verdicts -->\n", "<!-- end of verdicts -->\n"
 INTRODUCTION = """# Verdicts
 
 Every statement of the paper, theorem and finding that a study decides, with the study's numbers
-at its full size (`make report-full`). A published observation may fail at our sizes, which is a
-finding. Slack is the bound over the measured value where there is a bound, and the distance of the
-95 % interval from no effect where there is an interval.
+(`make report-full` makes all at full size). A published observation may fail at our sizes, which is
+a finding. Slack is the bound over the measured value where there is a bound, and the distance of
+the 95 % interval from no effect where there is an interval.
 """
 
 
@@ -48,11 +48,19 @@ def markdown(claims: pd.DataFrame, chosen: Sequence[str] | None = None) -> str:
     if missing:
         raise ValueError(f"table claims lacks the rows {', '.join(missing)}")
     rows = table.loc[list(chosen)] if chosen else table
-    lines = ["| claim | measured | predicted | slack | verdict |", "|---|---|---|---|---|"]
-    for _, row in rows.astype(object).where(rows.notna(), "").iterrows():
-        cells = [row["statement"], row["measured"], row["predicted"], row["slack"], row["verdict"]]
-        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |")
+    shown = ["statement", "measured", "predicted", "slack", "size", "verdict"]
+    lines = [
+        "| claim | measured | predicted | slack | size | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cells in rows[shown].astype(object).where(rows[shown].notna(), "").to_numpy():
+        lines.append("| " + " | ".join(_escaped(text) for text in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def pages(claims: pd.DataFrame, readme: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import pandas as pd
@@ -284,6 +285,7 @@ def test_intervals_decide():
     assert less(1.0, 0.5, 2.0, 0.0, than="0").holds is False
     assert less(0.0, float("nan"), float("nan"), 0.0, than="0").holds is None
     assert interval(0.1, 0.05, 0.2, percent=True) == "10 [5, 20] %"
+    assert interval(1e-17, -0.05, 0.2) == "0 [-0.05, 0.2]"
     assert [number(value) for value in (0.0, 0.123456, 1e-9)] == ["0", "0.123", "1.0e-09"]
 
 
@@ -291,9 +293,9 @@ def test_the_readme_and_the_page_of_verdicts_say_what_is_claimed():
     for path, keys in (("README.md", verdicts.CHIEF), ("docs/verdicts.md", CLAIMS)):
         text = (store.ROOT / path).read_text(encoding="utf-8")
         shown = [line.split(" | ") for line in text.splitlines() if line.endswith(VERDICTS)]
-        assert [line[0].removeprefix("| ") for line in shown] == [
-            CLAIMS[key].statement for key in keys
-        ]
+        statements = [html.unescape(line[0].removeprefix("| ")) for line in shown]
+        assert statements == [CLAIMS[key].statement for key in keys]
+        assert "<dT" not in text
         assert all(measured for _, measured, *_ in shown), path
 
 

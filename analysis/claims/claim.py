@@ -112,6 +112,8 @@ def number(value: float) -> str:
 
 
 def interval(value: float, low: float, high: float, *, percent: bool = False) -> str:
-    """Return "mean [low, high]"."""
+    """Return "mean [low, high]"; a mean that is rounding beside its interval is 0."""
     scale, unit = (100.0, " %") if percent else (1.0, "")
+    if abs(value) < 1e-12 * max(abs(low), abs(high)):
+        value = 0.0
     return f"{number(scale * value)} [{number(scale * low)}, {number(scale * high)}]{unit}"

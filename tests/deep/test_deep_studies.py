@@ -169,6 +169,13 @@ def test_pictures_show_the_tables(drawn):
     mean = 100 * part.groupby("epoch")["train_error_noisy"].mean()
     assert tuple(np.round(mean, 10)) in heights(figure.axes[1])
     assert tuple(np.round(1.01 * mean, 10)) not in heights(figure.axes[1])
+    # A second radius that ends worse is not shown, one that ends better is.
+    ours = rows["kind"] == "n-sam"
+    for factor, shown in ((1.5, 1.0), (0.5, 0.5)):
+        other = rows[ours].assign(rho=9.0, test_error=factor * rows[ours]["test_error"])
+        figure = import_module("figures.deep_label_noise").draw(pd.concat([rows, other]))
+        error = 100 * shown * part.groupby("epoch")["test_error"].mean()
+        assert tuple(np.round(error, 10)) in heights(figure.axes[2])
     figure, rows = drawn("deep_effect_of_m")
     part = rows[rows["name"] == "m-SAM, m = 8"].sort_values("rho")
     assert tuple(np.round(part["test_loss"], 10)) in heights(figure.axes[1])
