@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,22 +36,44 @@ class _OneBlasThread:
                 return
             counts = [(library, library.get_num_threads()) for library in _blas_libraries()]
             self.former = [(library, count) for library, count in counts if count != 1]
-            for library, _ in self.former:
-                library.set_num_threads(1)
+            _set_threads([(library, 1) for library, _ in self.former])
 
     def leave(self) -> None:
         with self.lock:
             self.inside -= 1
             if self.inside == 0:
-                for library, count in self.former:
-                    library.set_num_threads(count)
+                _set_threads(self.former)
+
+
+_BRINGS_BLAS = ("numpy", "scipy.linalg", "torch")
+"""Modules that load a BLAS of their own, each when it is first imported."""
+
+
+def _blas_libraries() -> list[Any]:
+    return _found_libraries(tuple(name in sys.modules for name in _BRINGS_BLAS))
 
 
 @functools.cache
-def _blas_libraries() -> list[Any]:
+def _found_libraries(_loaded: tuple[bool, ...]) -> list[Any]:
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
+def _set_threads(counts: list[tuple[Any, int]]) -> None:
+    """Set libraries' numbers of threads, always from one thread of ours.
+
+    OpenBLAS 0.3.31 ignores the number that a thread sets after another thread has set one.
+    """
+    if counts:
+        _setter().submit(lambda: [library.set_num_threads(n) for library, n in counts]).result()
+
+
+@functools.cache
+def _setter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="sam-theory-blas")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_setter.cache_clear)
 _one_blas_thread = _OneBlasThread()
 _worker = threading.local()
 
@@ -114,6 +137,7 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 def _after_fork() -> None:
     """Forget the parent's threads, which a child process has not, and what they held."""
     _pool.cache_clear()
+    _setter.cache_clear()
     _one_blas_thread.lock = threading.Lock()
 
 

@@ -84,6 +84,33 @@ def test_blas_is_held_to_one_thread_until_the_last_caller_leaves():
     assert blas_threads() == before
 
 
+def test_any_thread_can_hold_blas_to_one_thread():
+    script = """
+import threading
+import numpy
+from sam_theory._threads import single_threaded
+from threadpoolctl import threadpool_info
+def counts():
+    return [entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"]
+held = single_threaded(counts)
+numpy.eye(600) @ numpy.eye(600)
+before, shown = counts(), []
+shown.append(held())
+import scipy.linalg  # brings a BLAS of its own
+shown.append(held())
+thread = threading.Thread(target=lambda: shown.append(held()))
+thread.start()
+thread.join()
+assert all(set(found) == {1} for found in shown), shown
+assert set(counts()) == set(before), (counts(), before)
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_map_inside_a_map_starts_no_threads():
     def names(_):
         return set(parallel_map(lambda _: threading.current_thread().name, range(3), threads=3))
