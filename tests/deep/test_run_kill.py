@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 VELOCITY = "velocity/layers.0.weight"
 COMMAND = [
     sys.executable, "-m", "sam_theory.cli", "train", "--fraction", "0.1", "--model", "resnet_tiny",
-    "--model-width", "2", "--batch-size", "16", "--epochs", "12", "--evaluate-every", "1",
+    "--model-width", "2", "--batch-size", "16", "--epochs", "24", "--evaluate-every", "1",
     "--sam-rho", "0.1", "--m", "4", "--l2-reg", "0.001", "--average", "0.9", "--threads", "1",
     "--checkpoint-every", "3",
 ]  # fmt: skip
