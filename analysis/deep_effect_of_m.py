@@ -51,7 +51,7 @@ class Size:
     ms: tuple[int, ...] = (8,)
     radii_one: tuple[float, ...] = ()
     previous: bool = False
-    epochs: int = 8
+    epochs: int = 6
     width: int = 8
 
 
@@ -67,7 +67,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, one radius, 8 epochs; otherwise 10 seeds, three radii, 1-SAM at one, 30 epochs.
+        5 seeds, one radius, 6 epochs; otherwise 10 seeds, three radii, 1-SAM at one, 30 epochs.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

@@ -42,9 +42,9 @@ class Size:
     switches: tuple[float, ...] = (0.5,)
     rho: float = 0.05
     m: int = 8
-    epochs: int = 8
+    epochs: int = 6
     width: int = 8
-    every: int = 1
+    every: int = 2
 
 
 QUICK = Size()
@@ -59,7 +59,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 8 epochs and one switch; otherwise 10, 30 and two.
+        5 seeds, 6 epochs and one switch; otherwise 10, 30 and two.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional

@@ -46,9 +46,9 @@ class Size:
         ("n-sam", 0.05, BATCH),
         ("m-sam", 0.02, 8),
     )
-    epochs: int = 12
+    epochs: int = 10
     width: int = 8
-    every: int = 1
+    every: int = 2
 
 
 QUICK = Size()
@@ -69,7 +69,7 @@ def run(
     Parameters
     ----------
     quick : bool
-        5 seeds, 12 epochs and one radius per method; otherwise 10, 40 and two.
+        5 seeds, 10 epochs and one radius per method; otherwise 10, 40 and two.
     folder : pathlib.Path, optional
         Where the tables go, ``results/`` by default.
     size : Size, optional
