@@ -155,7 +155,8 @@ DEEP = (
     ),
     Claim(
         "deep_n_sam_with_noise", PUBLISHED, "So does n-SAM on the minibatch, at its best radius",
-        "this project", "deep_label_noise", ("deep_label_noise_summary", "deep_label_noise_verdict"),
+        "this project", "deep_label_noise",
+        ("deep_label_noise_summary", "deep_label_noise_verdict"),
         _label_noise("n-sam"),
     ),
 )  # fmt: skip
