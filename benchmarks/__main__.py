@@ -28,12 +28,25 @@ from . import (
     roofline,
     rows,
     scaling,
+    spectra,
     steps,
 )
 
 GROUPS: dict[str, ModuleType] = {
     module.GROUP: module
-    for module in (steps, flows, convex, batches, rates, relu, deep, scaling, roofline, large)
+    for module in (
+        steps,
+        flows,
+        spectra,
+        convex,
+        batches,
+        rates,
+        relu,
+        deep,
+        scaling,
+        roofline,
+        large,
+    )
 }
 NAME = "benchmarks"
 

@@ -115,7 +115,7 @@ def parallel_map(
     the GIL for its heavy work (compiled with nogil, or BLAS, which should be single-threaded).
     Inside one of these threads, or with one thread, everything is computed in turn.
     """
-    if getattr(_worker, "busy", False):
+    if getattr(_worker, "busy", False) or (threads is None and len(items) <= 1):
         return [function(item) for item in items]
     workers = worker_count(threads)
     if workers == 1:

@@ -140,25 +140,40 @@ def certify(
 
 
 def certify_rows(
-    X: Matrix, space: RowSpace, log_alpha: Array, beta: Array, shift: Array
+    X: Matrix,
+    space: RowSpace,
+    log_alpha: Array,
+    beta: Array,
+    shift: Array,
+    dual: tuple[Array, Array] | None = None,
 ) -> Certificate:
-    """Certify beta for the independent rows of a known row space (arguments already valid)."""
+    """Certify beta for the independent rows of a known row space (arguments already valid).
+
+    ``dual`` is a mu + mu_low, (rank,) each, to try where the mirror image of beta names none:
+    where fewer coordinates than rows are large, a beta in double precision hardly knows its mu.
+    """
     rows, target = space.independent(X)
     log_scale = 2.0 * log_alpha - math.log(2.0)
     theta, slope = mirror_angle(beta, log_scale)
     misfit, misfit_error = residual_pair(rows, beta, target)
     residual = float(np.max(np.abs(misfit) + misfit_error, initial=0.0))
-    best = None
+    enough = 1e-8 * float(np.max(np.abs(beta), initial=0.0))
+    best = _Bounds(math.inf, math.inf, np.full(beta.shape, math.inf))
     for weight in _weights(slope, rows.shape[0]):
         # No name holds the factor, which may be as large as the data, while the next is made.
         factor = _Verified(rows, weight)
-        bounds = _bounds(factor, misfit, misfit_error, beta, theta, slope, log_scale, shift)
+        kappa = factor.correction_norm(misfit, misfit_error)
+        if not math.isfinite(kappa):
+            continue
+        away, mu = factor.root * kappa, _dual_fit(factor, theta, shift)
         del factor
-        if best is None or bounds.error < best.error:
-            best = bounds
-        if best.error <= 1e-8 * np.max(np.abs(beta), initial=0.0):
+        for guess in (mu,) if dual is None else (mu, dual):
+            bounds = _bounds(rows, away, guess, beta, theta, slope, log_scale, shift)
+            best = min(best, bounds, key=lambda found: found.error)
+            if best.error <= enough:
+                break
+        if best.error <= enough:
             break
-    assert best is not None
     return Certificate(residual, best.stationarity, best.gap, best.error, best.coordinates)
 
 
@@ -186,50 +201,46 @@ class _Bounds:
 
 
 def _dual_fit(factor: _Verified, theta: Array, shift: Array) -> tuple[Array, Array]:
-    """Return theta - (X^T mu + shift) for a good mu and its rounding bound, (d,) each."""
+    """Return a mu + mu_low, (n,) each, for which X^T mu + shift is about theta."""
     X = factor.X
     n = X.shape[0]
     mu, low = np.zeros(n), np.zeros(n)
     if n == 0:
-        return theta - shift, 2.0 * UNIT * np.abs(theta - shift)
+        return mu, low
     floor = 4.0 * UNIT * (1.0 + float(np.max(np.abs(theta))))
-    gap, error = theta - shift, shift
-    misfit = math.inf
+    gap, misfit = theta - shift, math.inf
     for _ in range(8):
         total = mu + (step := factor.fit(gap))
         back = total - mu
         low = low + ((mu - (total - back)) + (step - back))
         mu = total
-        high, rest, error = dual_image(X, mu, low, shift)
+        high, rest, _ = dual_image(X, mu, low, shift)
         gap = (theta - high) - rest
         misfit, former = float(np.max(np.abs(gap))), misfit
         if not floor < misfit < 0.5 * former:
             break
-    return gap, error + 2.0 * UNIT * np.abs(gap)
+    return mu, low
 
 
 def _bounds(
-    factor: _Verified,
-    misfit: Array,
-    misfit_error: Array,
+    X: Matrix,
+    away: Array,
+    dual: tuple[Array, Array],
     beta: Array,
     theta: Array,
     slope: Array,
     log_scale: Array,
     shift: Array,
 ) -> _Bounds:
-    """Return what follows from a factor and the residual with its error."""
-    unknown = np.full(beta.shape, math.inf)
-    kappa = factor.correction_norm(misfit, misfit_error)
-    if not math.isfinite(kappa):
-        return _Bounds(math.inf, math.inf, unknown)
-    away = factor.root * kappa
-    tilt, rounding = _dual_fit(factor, theta, shift)
-    span = np.abs(tilt) + rounding + 8.0 * UNIT * (np.abs(theta) + np.abs(log_scale) + 1.0)
-    stationarity = float(np.max(span, initial=0.0)) / 2.0
-    gap = _divergence(beta, away, theta, span, slope, log_scale)
+    """Return what follows from a dual point and the distance ``away`` (d,) of beta_f from beta."""
+    high, rest, rounding = dual_image(X, *dual, shift)
+    tilt = (theta - high) - rest
+    rounding += 2.0 * UNIT * np.abs(tilt)
+    rounding += 8.0 * UNIT * (np.abs(theta) + np.abs(log_scale) + 1.0)
+    stationarity = float(np.max(np.abs(tilt) + rounding, initial=0.0)) / 2.0
+    gap = _divergence(beta, away, theta, tilt, rounding, slope, log_scale)
     if not math.isfinite(gap):
-        return _Bounds(stationarity, math.inf, unknown)
+        return _Bounds(stationarity, math.inf, np.full(beta.shape, math.inf))
     gap *= 1.0 + 1e-12 + 2.0 * beta.shape[0] * UNIT
     reach = np.abs(beta) + away
     scale = np.exp(log_scale)
@@ -264,36 +275,39 @@ def _angle(beta, log_scale):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _divergence(beta, away, theta, span, slope, log_scale):  # type: ignore[no-untyped-def]
+def _divergence(beta, away, theta, tilt, rounding, slope, log_scale):  # type: ignore[no-untyped-def]
     """Upper bound on the divergence (of 2 phi) of beta_f from the dual point b.
 
-    beta_f is within ``away`` (d,) of beta and theta(b) within ``span`` of theta(beta).
+    beta_f is within ``away`` (d,) of beta and theta(b) within ``rounding`` of theta(beta) - tilt.
     """
     gap = 0.0
     for j in range(beta.shape[0]):
         # Near: |theta(beta_f) - theta(b)| <= T gives at most D(beta_f) (e^T - 1 - T).
         first, total = math.inf, math.inf
+        span = abs(tilt[j]) + rounding[j]
         if away[j] < 0.5 * slope[j]:
-            total = span[j] + away[j] / (slope[j] - away[j])
+            total = span + away[j] / (slope[j] - away[j])
             growth = 0.5 * total**2 * (1.0 + total) if total <= 1.0 else math.expm1(total) - total
             first = (slope[j] + away[j]) * growth
         if not first < math.inf:
             first = math.inf
         if total > 1e-3:
-            first = min(first, _corners(beta[j], away[j], theta[j], span[j], log_scale[j]))
+            image = theta[j] - tilt[j]
+            unsure = rounding[j] + 2.0**-53 * abs(image)
+            first = min(first, _corners(beta[j], away[j], image, unsure, log_scale[j]))
         gap += first
     return gap
 
 
 @numba.njit(cache=True, nogil=True)
-def _corners(beta, away, theta, span, log_scale):  # type: ignore[no-untyped-def]
+def _corners(beta, away, image, unsure, log_scale):  # type: ignore[no-untyped-def]
     """Bound the divergence of one coordinate by itself; it is largest at corners of the box."""
     worst = 0.0
     for side in (-1.0, 1.0):
         end = beta + side * away
         angle, end_slope = _angle(end, log_scale)
         for turn in (-1.0, 1.0):
-            other = theta + turn * span
+            other = image + turn * unsure
             grown = 0.5 * math.exp(abs(other) + log_scale)
             image_slope = grown + 0.5 * math.exp(log_scale - abs(other))
             product = end * (angle - other)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy import linalg
 
 from .._threads import single_threaded
 from .._validate import checked_matrix, checked_vector
-from ..design import Array, Matrix
+from ..design import Array, Matrix, transposed_product, triangle
 from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
 from .certificate import Certificate, certify_rows
@@ -110,21 +111,30 @@ def minimize_on_rows(
 ) -> PotentialMinimum:
     """Solve for a known row space; log_alpha, shift (d,); alpha may be below its public range.
 
-    ``start`` (n,) is a mu to begin with if all rows are independent.
+    ``start`` (n,) is a mu to begin with.
     """
-    dual = np.zeros(X.shape[0])
+    dual, mu = np.zeros(X.shape[0]), None
     if space.rank == 0:
         beta, iterations, converged = _unconstrained(log_alpha, shift), 0, True
     else:
-        begin = start if space.rank == X.shape[0] else None
-        found = solve_dual(*space.independent(X), log_alpha, shift, start=begin)
+        rows, target = space.independent(X)
+        if start is not None and space.rank < X.shape[0]:
+            start = _on_independent_rows(X, rows, start)
+        found = solve_dual(rows, target, log_alpha, shift, start=start)
         beta, iterations, converged = found.beta, found.iterations, found.converged
+        mu = found.mu, found.mu_low
         dual[space.rows] = 0.5 * (found.mu + found.mu_low)
-    certificate = certify_rows(X, space, log_alpha, beta, shift)
+    certificate = certify_rows(X, space, log_alpha, beta, shift, mu)
     status = "converged" if space.consistent else "least_squares"
     return PotentialMinimum(
         beta, dual, certificate, status if converged else "max_steps", iterations, space.rank
     )
+
+
+def _on_independent_rows(X: Matrix, rows: Matrix, mu: Array) -> Array:
+    """Return the (rank,) combination of independent rows of X that is X^T mu, mu (n,)."""
+    upper = triangle(rows, np.ones(X.shape[1]), transposed_product(X, mu))
+    return np.asarray(linalg.lstsq(upper[:-1, :-1], upper[:-1, -1])[0])
 
 
 def _unconstrained(log_alpha: Array, shift: Array) -> Array:

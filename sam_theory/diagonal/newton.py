@@ -34,6 +34,7 @@ _TINY = 1e-300
 _FITTED = 1e-9
 _RESOLVED = 1e-9
 _QUIET_STEPS = 6
+_UNSETTLED_STEPS = 8
 _PLAIN_BELOW = 1e-6
 _FIRST_DESCENT = 10.0
 _LEAST_DESCENT = 0.1
@@ -237,7 +238,8 @@ def _iterate(problem: _Problem, start: Array | None, max_steps: int) -> DualSolu
     n, d = X.shape
     mu = np.zeros(n) if start is None else start.copy()
     low = np.zeros(n)
-    best, best_change, stalled, quiet, rests = np.empty(0), math.inf, 0, 0, 0
+    best, best_change = np.empty(0), math.inf
+    stalled, quiet, rests, unsettled = 0, 0, 0, 0
     size, matrix = problem.size, NormalMatrix(X, problem.size)
     still_below = 2.0**-50 * (1.0 + float(np.max(np.abs(shift))))
     far, reduction = start is None, _REDUCTIONS[0]
@@ -270,7 +272,10 @@ def _iterate(problem: _Problem, start: Array | None, max_steps: int) -> DualSolu
             stalled = stalled + 1 if change > 0.25 * best_change else 0
             if change < best_change:
                 best, best_change = corrected, change
-            if stalled == 3 or change <= 2.0**-53 or still:
+            # Where theta still moves, coordinates too small to count as change are not settled.
+            unsettled += span > unit
+            settled = change <= 2.0**-53 and (span <= unit or unsettled > _UNSETTLED_STEPS)
+            if stalled == 3 or settled or still:
                 misfit = float(np.max(np.abs(residual)))
                 for other in (corrected,) if best is corrected else (corrected, best):
                     smaller = float(np.max(np.abs(residual_pair(X, other, y)[0])))

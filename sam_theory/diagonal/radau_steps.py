@@ -25,6 +25,7 @@ from .flow_end import (
     write_rest,
 )
 from .lanes import clear
+from .seen import solve_seen
 from .simd import WIDTH, load, pointer, store
 from .stage_newton import (
     AGE,
@@ -38,7 +39,6 @@ from .stage_newton import (
     USUAL,
     delta_scale,
     evaluate,
-    solve_stages,
     top_size,
 )
 from .stiff import combination, mixed
@@ -148,7 +148,7 @@ def one_step(flow, method, carried, space, tol, stop):
         if not 1e-14 * max(control[TIME], 1e-280) < size < np.inf:
             return COLLAPSED
         guess_stages(method, carried, space, size)
-        count = solve_stages(flow, method, carried, space, size, tol)
+        count = solve_seen(flow, method, carried, space, size, tol)
         if count < 0:
             control[CAREFUL] = 1.0
             if control[AGE] > 0.0:

@@ -2,7 +2,8 @@
 
 The equations are those of :mod:`.field` without normalisation; states are nu (n, 8) and Delta
 (d, 8), flat arrays of lanes. Cost per call, in fused multiply-adds of eight lanes: n d for theta,
-then 4 n d (any m; for m = 1 X^2 and X^3 are made row by row), and two exponentials per coordinate.
+then 4 n d (any m; for m = 1 X^2 and X^3 are made row by row), and two exponentials per coordinate
+that the loss can see.
 X is streamed twice, and twice more for blocks that do not stay in cache.
 """
 
@@ -20,6 +21,7 @@ from .lanes import (
 from .row_passes import by_kind
 from .simd import (
     absolute,
+    beyond,
     copysign,
     exponential,
     exponential_minus_one,
@@ -34,6 +36,9 @@ from .simd import (
     zero,
     zero4,
 )
+
+# Logarithm of the s below which a coordinate is not seen: the least that the exponential knows.
+UNSEEN = -708.0
 
 
 @numba.njit(forceinline=True)
@@ -110,12 +115,17 @@ def _sparse_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
 
 @numba.njit(forceinline=True)
 def network(log_alpha, d, rho, theta, delta, beta, s):
-    """Set beta = A sinh(theta) and s = u^2 + v^2 = 2 A cosh(theta)."""
+    """Set beta = A sinh(theta) and s = u^2 + v^2 = 2 A cosh(theta); 0 below e^UNSEEN."""
     half, two, rise = splat(math.log(2.0)), splat(2.0), splat(2.0 * rho)
+    lowest, seen_from = splat(-math.inf), splat(UNSEEN)
     for j in range(d):
         t = load(theta, j)
         size = absolute(t)
         scale = two * splat_at(log_alpha, j) - half - rise * load(delta, j)
+        if not beyond(size + scale, lowest, seen_from):
+            store(s, j, zero())
+            store(beta, j, zero())
+            continue
         e = exponential(size + scale)
         fall = exponential_minus_one(splat(-2.0) * size)
         store(s, j, e * (splat(2.0) + fall))

@@ -10,7 +10,7 @@ from diagonal.truth import exact_minimum, max_error
 from scipy import sparse
 from scipy.optimize import linprog, minimize
 
-from sam_theory import InputError, minimize_potential
+from sam_theory import InputError, certify, minimize_potential
 
 
 def sparse_problem(n, d, seed=0):
@@ -259,3 +259,21 @@ def test_peak_memory_is_at_most_three_times_the_data(n, d, alpha):
     command = [sys.executable, "-c", MEMORY, str(n), str(d), str(alpha)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(done.stdout) <= 3.0
+
+
+@pytest.mark.parametrize("alpha", [1e-12, 1e-30, 1e-100])
+@pytest.mark.parametrize(("n", "d", "nonzeros"), [(20, 60, 3), (20, 30, 3), (50, 400, 5)])
+def test_exactly_sparse_labels_are_certified(alpha, n, d, nonzeros):
+    """Fewer large coordinates than rows: in double precision beta hardly knows its mu."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros(d)
+    truth[:nonzeros] = rng.standard_normal(nonzeros)
+    for X in (rng.standard_normal((n, d)), np.round(8.0 * rng.standard_normal((n, d))) / 8.0):
+        y = X @ truth
+        found = minimize_potential(X, y, alpha)
+        assert found.status == "converged"
+        assert np.max(np.abs(found.beta - truth)) <= 1e-8  # their distance at alpha = 1e-12
+        assert found.certificate.error_bound <= 1e-5
+        wrong = found.beta.copy()
+        wrong[0] += 1e-4
+        assert certify(X, y, alpha, wrong).error_bound >= 1e-4
