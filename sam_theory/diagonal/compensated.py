@@ -49,7 +49,7 @@ def residual_pair(X: Matrix, beta: Array, y: Array) -> tuple[Array, Array]:
     """
     n = X.shape[0]
     value, bound = np.empty(n), np.empty(n)
-    matrix, kernel = compiled(X), _residual if isinstance(X, np.ndarray) else _residual_sparse
+    matrix, kernel = compiled(X), residual_part if isinstance(X, np.ndarray) else _residual_sparse
     parallel_map(lambda part: kernel(matrix, beta, y, *part, value, bound), cut(n, X.size, _PART))
     return value, bound
 
@@ -63,7 +63,7 @@ def dual_image(
     """
     d = X.shape[1]
     high, low, bound = shift.copy(), np.zeros(d), np.abs(shift)
-    matrix, kernel = compiled(X), _image if isinstance(X, np.ndarray) else _image_sparse
+    matrix, kernel = compiled(X), image_part if isinstance(X, np.ndarray) else _image_sparse
     parallel_map(
         lambda part: kernel(matrix, mu_high, mu_low, *part, high, low, bound),
         cut(d, X.size, _PART),
@@ -96,7 +96,8 @@ def _lanes_sum(start, high, low, total, terms):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _residual(X, beta, y, first, last, value, bound):  # type: ignore[no-untyped-def]
+def residual_part(X, beta, y, first, last, value, bound):  # type: ignore[no-untyped-def]
+    """Write rows first, ..., last - 1 of :func:`residual_pair` for a dense X."""
     d = X.shape[1]
     lanes = min(_LANES, d)
     high, low, total = np.empty(lanes), np.empty(lanes), np.empty(lanes)
@@ -130,7 +131,8 @@ def _residual_sparse(X, beta, y, first, last, value, bound):  # type: ignore[no-
 
 
 @numba.njit(cache=True, nogil=True)
-def _image(X, mu_high, mu_low, first, last, high, low, bound):  # type: ignore[no-untyped-def]
+def image_part(X, mu_high, mu_low, first, last, high, low, bound):  # type: ignore[no-untyped-def]
+    """Add columns first, ..., last - 1 of X^T mu, dense X, to high, low and bound."""
     n = X.shape[0]
     for start in range(first, last, _BLOCK):
         stop = min(start + _BLOCK, last)

@@ -26,8 +26,8 @@ from scipy import linalg
 
 from ..design import Array as Array
 from ..design import Matrix, product, row_largest, transposed_product, triangle
-from .compensated import UNIT, dual_image, residual_pair
-from .normal_matrix import NormalMatrix
+from .compensated import UNIT, dual_image, image_part, residual_pair, residual_part
+from .normal_matrix import NormalMatrix, is_small
 
 _EXPONENT_LIMIT = 700.0
 _TINY = 1e-300
@@ -99,6 +99,32 @@ def _curve_product(theta, direction, length, scale, log_scale):  # type: ignore[
     return total
 
 
+@numba.njit(cache=True, nogil=True)
+def _everything(X, y, shift, mu, low, scale, log_scale, theta, beta, slope, residual):  # type: ignore[no-untyped-def]
+    """Write theta, beta, slope and y - X beta at mu + low; returns the sums of entropy_curve."""
+    theta_low, bound, row = np.empty_like(theta), np.empty_like(theta), np.empty_like(residual)
+    theta[:] = shift
+    theta_low[:] = 0.0
+    bound[:] = 0.0
+    image_part(X, mu, low, 0, X.shape[1], theta, theta_low, bound)
+    sums = entropy_curve(theta, theta_low, scale, log_scale, beta, slope)
+    residual_part(X, beta, y, 0, X.shape[0], residual, row)
+    for i in range(residual.shape[0]):
+        residual[i] = -residual[i]
+    return sums
+
+
+@numba.njit(cache=True, nogil=True)
+def _loudness(residual, noise, size):  # type: ignore[no-untyped-def]
+    """Return the largest |residual| in units of its rounding, noise size."""
+    loudest = 0.0
+    for i in range(residual.shape[0]):
+        part = abs(residual[i])
+        if not part <= loudest * noise * size[i]:
+            loudest = part / (noise * size[i]) if noise * size[i] > 0.0 else math.inf
+    return loudest
+
+
 class _Problem:
     """The dual on fixed data; evaluates points of the curve beta = A sinh(theta)."""
 
@@ -108,18 +134,35 @@ class _Problem:
         self.log_scale = 2.0 * log_alpha - math.log(2.0)
         self.scale = 0.5 * np.exp(2.0 * log_alpha)
         self.zero = np.zeros(X.shape[1])
+        self.small = is_small(X)
 
     def point(self, theta: Array) -> tuple[Array, Array]:
         beta, slope = np.empty_like(theta), np.empty_like(theta)
         entropy_curve(theta, self.zero, self.scale, self.log_scale, beta, slope)
         return beta, slope
 
-    def angle(self, mu: Array, low: Array, roughly: bool) -> tuple[Array, Array]:
-        """Return X^T (mu + low) + shift as an unevaluated sum, or roughly."""
+    def everything(
+        self, mu: Array, low: Array, roughly: bool
+    ) -> tuple[Array, Array, Array, Array, tuple[float, float, float, float]]:
+        """Return theta, beta, slope, y - X beta and the sums of :func:`entropy_curve`.
+
+        Roughly: by plain products, which do not see ``low``.
+        """
+        X, beta, slope = self.X, np.empty_like(self.shift), np.empty_like(self.shift)
+        scales = self.scale, self.log_scale
+        if self.small and not roughly:
+            theta, residual = np.empty_like(self.shift), np.empty_like(mu)
+            sums = _everything(
+                X, self.y, self.shift, mu, low, *scales, theta, beta, slope, residual
+            )
+            return theta, beta, slope, residual, sums
         if roughly:
-            return transposed_product(self.X, mu) + self.shift, self.zero
-        theta, theta_low, _ = dual_image(self.X, mu, low, self.shift)
-        return theta, theta_low
+            theta, theta_low = transposed_product(X, mu) + self.shift, self.zero
+        else:
+            theta, theta_low, _ = dual_image(X, mu, low, self.shift)
+        sums = entropy_curve(theta, theta_low, *scales, beta, slope)
+        residual = self.y - product(X, beta) if roughly else -residual_pair(X, beta, self.y)[0]
+        return theta, beta, slope, residual, sums
 
     def longest_step(self, theta: Array, direction: Array) -> float:
         """Largest t for which no coordinate of theta + t direction overflows."""
@@ -244,15 +287,12 @@ def _iterate(problem: _Problem, start: Array | None, max_steps: int) -> DualSolu
     still_below = 2.0**-50 * (1.0 + float(np.max(np.abs(shift))))
     far, reduction = start is None, _REDUCTIONS[0]
     for iteration in range(1, max_steps + 1):
-        theta, theta_low = problem.angle(mu, low, far)
-        beta, slope, corrected = np.empty(d), np.empty(d), np.empty(d)
-        reach, beta_sum, unit, slope_sum = entropy_curve(
-            theta, theta_low, problem.scale, problem.log_scale, beta, slope
-        )
-        residual = y - product(X, beta) if far else -residual_pair(X, beta, y)[0]
+        corrected = np.empty(d)
+        theta, beta, slope, residual, sums = problem.everything(mu, low, far)
+        reach, beta_sum, unit, slope_sum = sums
         # Coordinates of minute slope cannot be resolved once the residual is mere rounding.
-        noise = UNIT * (4.0 + reach) * beta_sum * size
-        quiet = quiet + 1 if not far and np.all(np.abs(residual) <= noise) else 0
+        loudness = _loudness(residual, UNIT * (4.0 + reach) * beta_sum, size)
+        quiet = quiet + 1 if not far and loudness <= 1.0 else 0
         if quiet > _QUIET_STEPS:
             return DualSolution(beta, mu, low, iteration, True)
         # In units of 1/unit: K of tiny slopes need not be representable.
@@ -267,7 +307,7 @@ def _iterate(problem: _Problem, start: Array | None, max_steps: int) -> DualSolu
         reduction = _REDUCTIONS[span < 0.1 * unit]
         # Plain products serve while their rounding is far below the step.
         far = far and span > _FAR * unit and UNIT * float(size @ np.abs(mu)) < 1e-10
-        far = far and bool(np.any(np.abs(residual) > 1e8 * noise))
+        far = far and loudness > 1e8
         if not far and (change < 1e-10 or still):
             stalled = stalled + 1 if change > 0.25 * best_change else 0
             if change < best_change:

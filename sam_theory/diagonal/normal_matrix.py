@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numba
 import numpy as np
 from scipy import linalg
 from scipy.linalg import lapack
@@ -41,6 +42,61 @@ _LIGHT = 0.05  # of the mean weight: columns below are represented by their diag
 _NEAR = 1.0
 _INNER_STEPS = 10
 _REUSE_FROM = 5_000_000
+_SMALL = 200_000
+
+
+def is_small(X: Matrix) -> bool:
+    """Whether X is dense and so small that one compiled call beats several of BLAS."""
+    return isinstance(X, np.ndarray) and X.shape[0] * X.size <= _SMALL
+
+
+@numba.njit(cache=True, nogil=True)
+def lower_root(M):  # type: ignore[no-untyped-def]
+    """Cholesky factor of M (n, n); returns (L, whether M is positive)."""
+    n = M.shape[0]
+    L = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            rest = M[i, j]
+            for k in range(j):
+                rest -= L[i, k] * L[j, k]
+            if j < i:
+                L[i, j] = rest / L[j, j]
+            elif rest > 0.0:
+                L[i, i] = np.sqrt(rest)
+            else:
+                return L, False
+    return L, True
+
+
+@numba.njit(cache=True, nogil=True)
+def _small_solve(X, weight, rhs, trusted, step, move):  # type: ignore[no-untyped-def]
+    """Write K^-1 rhs and X^T K^-1 rhs; returns whether the Cholesky factor of K is trusted."""
+    n, d = X.shape
+    weighted = np.empty((n, d))
+    for j in range(d):
+        root = np.sqrt(weight[j])
+        for i in range(n):
+            weighted[i, j] = root * X[i, j]
+    K = np.dot(weighted, weighted.T)
+    L, positive = lower_root(K)
+    if not positive:
+        return False
+    for i in range(n):
+        if not L[i, i] >= trusted * np.sqrt(K[i, i]):
+            return False
+    for i in range(n):
+        rest = rhs[i]
+        for k in range(i):
+            rest -= L[i, k] * step[k]
+        step[i] = rest / L[i, i]
+    for i in range(n - 1, -1, -1):
+        rest = step[i]
+        for k in range(i + 1, n):
+            rest -= L[k, i] * step[k]
+        step[i] = rest / L[i, i]
+    move[:] = np.dot(step, X)
+    return True
 
 
 class NormalMatrix:
@@ -51,6 +107,7 @@ class NormalMatrix:
 
     def __init__(self, X: Matrix, size: Array) -> None:
         self.X, self.size = X, size
+        self.small = is_small(X)
         self.first = _LEVELS.index("heavy" if single_pays(X) else "double")
         self.level = self.first
         self.reusable = X.shape[0] * X.size >= _REUSE_FROM
@@ -70,6 +127,10 @@ class NormalMatrix:
             found = self._conjugate_gradients(weight, rhs, reduction)
             if found is not None:
                 return found
+        if self.small:
+            step, move = np.empty_like(rhs), np.empty_like(weight)
+            if _small_solve(self.X, weight, rhs, _TRUSTED["double"], step, move):
+                return step, move
         root = np.sqrt(weight)
         self.at = theta if self.reusable else None
         while _LEVELS[self.level] != "double":

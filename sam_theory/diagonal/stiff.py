@@ -18,6 +18,7 @@ from scipy import linalg
 from scipy.linalg import lapack
 
 from .newton import Array
+from .normal_matrix import lower_root
 from .row_passes import by_kind
 from .simd import load, load_rows, pointer, rank_one, splat, splat_at, store, zero, zero4, zero8
 
@@ -94,25 +95,6 @@ def _eigen(matrix: Array) -> tuple[Array, Array]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _lower_root(M):
-    """Cholesky factor of M (n, n); returns (L, whether M is positive)."""
-    n = M.shape[0]
-    L = np.zeros((n, n))
-    for i in range(n):
-        for j in range(i + 1):
-            rest = M[i, j]
-            for k in range(j):
-                rest -= L[i, k] * L[j, k]
-            if j < i:
-                L[i, j] = rest / L[j, j]
-            elif rest > 0.0:
-                L[i, i] = np.sqrt(rest)
-            else:
-                return L, False
-    return L, True
-
-
-@numba.njit(cache=True, nogil=True)
 def _metric_root(P, m, rho):
     """Return :func:`metric`'s L, and whether there is one."""
     n = P.shape[0]
@@ -121,7 +103,7 @@ def _metric_root(P, m, rho):
         for k in range(i - i % m, i + 1):
             M[i, k] = rho / m * P[i, k]
         M[i, i] += 1.0
-    return _lower_root(M)
+    return lower_root(M)
 
 
 @numba.njit(cache=True, nogil=True)
