@@ -21,14 +21,15 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .ascent import ascent_length, ascent_lengths
 from .simd import (
-    absolute,
+    AVX512,
+    SUMS_ROWS,
     beyond,
     load,
     load_rows,
     minimum,
     rank_one,
-    root,
     splat,
     store,
     total,
@@ -36,6 +37,7 @@ from .simd import (
     zero,
     zero4,
     zero8,
+    zero_sums,
 )
 
 PANEL = 8
@@ -150,19 +152,13 @@ def run_plain(X, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, bet
 
 
 @numba.njit(forceinline=True)
-def ascent_lengths(r, q, rho, normalized):
-    """rho_i r_i of some rows, with q = sum_j s_j x_ij^2: rho sign(r)/sqrt(q) when normalised."""
-    if not normalized:
-        return rho * r
-    # The tiny summands only decide 0/0 = 0, and that a row of zeros gives no NaN below.
-    return rho * (r / (absolute(r) + splat(1e-300))) / (root(q) + splat(1e-250))
-
-
-@numba.njit(forceinline=True)
 def example_rows(
-    rows, X, X2, X3, i, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
+    rows, X, X2, X3, i, at, y, on, beta, s, od, rho, normalized, scale, z, share, row
 ):  # fmt: skip
-    """Add to a and b, and set z, for some rows from i; their powers are rows ``at`` of X2, X3."""
+    """Set z, and the weights of x^2 from ``row`` of share, for some rows from i.
+
+    Their powers are rows ``at`` of X2, X3; returns the sum of r^2.
+    """
     r, q, c = rows, rows, rows
     for j in range(X.shape[1]):
         p = load(beta, od + j)
@@ -173,33 +169,50 @@ def example_rows(
     e = ascent_lengths(r, q, rho, normalized)
     after = scale * (r + e * (q + e * c))
     store(z, on + i, after)
-    e = e * after
-    for j in range(X.shape[1]):
-        store(a, od + j, weighted_sum(load(a, od + j), X, i, j, after))
-        store(b, od + j, weighted_sum(load(b, od + j), X2, at, j, e))
+    store(share, row, e * after)
     return total(r * r)
 
 
 @numba.njit(forceinline=True)
-def panel_examples(
-    X, X2, X3, lo, hi, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
-):  # fmt: skip
-    """example_rows over the rows lo, ..., hi - 1, at most PANEL of them."""
-    if hi - lo == 8:
-        return example_rows(
-            zero8(), X, X2, X3, lo, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
-        )
-    squares = zero()
-    if hi - lo >= 4:
-        squares = example_rows(
-            zero4(), X, X2, X3, lo, at, y, on, beta, s, od, rho, normalized, scale, z, a, b
-        )
-        lo += 4
-        at += 4
+def combine_rows(rows, X, i, weights, at, out, od):
+    """Add weights x_i of some rows to out."""
+    weight = load_rows(rows, weights, at)
+    for j in range(X.shape[1]):
+        store(out, od + j, weighted_sum(load(out, od + j), X, i, j, weight))
+
+
+@numba.njit(forceinline=True)
+def panel_combination(X, lo, hi, weights, at, out, od):
+    """combine_rows over the rows lo, ..., hi - 1, at most PANEL of them."""
+    height = 8 if AVX512 else 4
+    while hi - lo >= height:
+        combine_rows(zero8() if AVX512 else zero4(), X, lo, weights, at, out, od)
+        lo += height
+        at += height
     for k in range(hi - lo):
+        combine_rows(zero(), X, lo + k, weights, at + k, out, od)
+
+
+@numba.njit(forceinline=True)
+def panel_examples(
+    X, X2, X3, lo, hi, at, y, on, beta, s, od, rho, normalized, scale, z, share, a, b
+):  # fmt: skip
+    """Add to a and b, and set z, for the rows lo, ..., hi - 1, at most PANEL of them."""
+    squares, row = zero(), 0
+    while hi - lo - row >= SUMS_ROWS:
         squares = squares + example_rows(
-            zero(), X, X2, X3, lo + k, at + k, y, on, beta, s, od, rho, normalized, scale, z, a, b
-        )
+            zero_sums(), X, X2, X3, lo + row, at + row, y, on, beta, s, od, rho, normalized, scale,
+            z, share, row,
+        )  # fmt: skip
+        row += SUMS_ROWS
+    while row < hi - lo:
+        squares = squares + example_rows(
+            zero(), X, X2, X3, lo + row, at + row, y, on, beta, s, od, rho, normalized, scale,
+            z, share, row,
+        )  # fmt: skip
+        row += 1
+    panel_combination(X, lo, hi, z, on + lo, a, od)
+    panel_combination(X2, at, at + hi - lo, share, 0, b, od)
     return squares
 
 
@@ -227,7 +240,7 @@ def run_examples(
     if whole:
         fill_powers(X, 0, n, X2, X3)
     z, squares = np.empty(nu.size), np.empty(8 * groups)
-    a, b = np.empty(beta.size), np.empty(beta.size)
+    a, b, share = np.empty(beta.size), np.empty(beta.size), np.empty(8 * PANEL)
     s = w_plus * w_plus + w_minus * w_minus
     for k in range(steps + 1):
         clear(a, 0, groups * d)
@@ -240,7 +253,7 @@ def run_examples(
             for g in range(groups):
                 part = panel_examples(
                     X, X2, X3, lo, hi, lo if whole else 0, y, g * n, beta, s, g * d,
-                    load(rho, g), normalized, splat(1.0 / n), z, a, b,
+                    load(rho, g), normalized, splat(1.0 / n), z, share, a, b,
                 )  # fmt: skip
                 store(squares, g, load(squares, g) + part)
         if settle(squares, groups, n, loss, tol, limit) or k == steps:
@@ -250,43 +263,6 @@ def run_examples(
             add_dual(nu, z, gamma, g * n, n)
             update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, load(decay, g), g * d, d)
     return steps
-
-
-@numba.njit(forceinline=True)
-def gradient_norms(s, od, g, d, norm):
-    """Write ||grad_w L_B||_2 = sqrt(sum_j s_j g_j^2) of each lane, without over- or underflow."""
-    squares = zero()
-    for j in range(d):
-        squares = squares + load(s, od + j) * (load(g, j) * load(g, j))
-    store(norm, 0, root(squares))
-    if beyond(squares, splat(1e-250), splat(1e250)):
-        for lane in range(8):
-            careful_norm(s, od, g, d, lane, norm)
-
-
-@numba.njit(cache=True)
-def careful_norm(s, od, g, d, lane, norm):
-    """norm[lane] by scaling with the largest entry."""
-    top = 0.0
-    for j in range(d):
-        top = max(top, abs(g[8 * j + lane]))
-    squares = 0.0
-    if top > 0.0:
-        for j in range(d):
-            share = g[8 * j + lane] / top
-            squares += s[8 * (od + j) + lane] * (share * share)
-    norm[lane] = top * np.sqrt(squares)
-
-
-@numba.njit(forceinline=True)
-def ascent_length(rho, normalized, s, od, g, d, norm):
-    """Rho, or rho over the norm of the block's gradient (0 where that vanishes)."""
-    if not normalized:
-        return rho
-    gradient_norms(s, od, g, d, norm)
-    for lane in range(8):
-        norm[lane] = 1.0 / norm[lane] if norm[lane] > 0.0 else 0.0
-    return rho * load(norm, 0)
 
 
 @numba.njit(forceinline=True)

@@ -13,7 +13,6 @@ the compiler splits each row into narrower registers.
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from llvmlite.binding import get_host_cpu_features
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -130,6 +130,12 @@ def _constructor(kind: Lanes) -> Callable[..., Any]:
 
 
 zero, zero2, zero4, zero8 = (_constructor(Lanes(rows)) for rows in (1, 2, 4, 8))
+
+# Rows of which two or three sums fit in the registers: 32 of eight numbers with AVX-512, else 16 of
+# four. Results do not depend on it beyond the order in which squares are added.
+AVX512 = bool(get_host_cpu_features().get("avx512f", False))
+SUMS_ROWS = 4 if AVX512 else 2
+zero_sums = zero4 if AVX512 else zero2
 
 
 @intrinsic
@@ -354,36 +360,6 @@ def _power_of_two(builder: Any, operands: list[Any]) -> Any:
 
 
 power_of_two = _elementwise(_power_of_two, 1)
-
-_COEFFICIENTS = tuple(1.0 / math.factorial(k) for k in range(13, 1, -1))
-_LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fefa0000p-1"), float.fromhex("0x1.cf79abc9e3b3ap-40")
-
-
-@njit(forceinline=True)
-def _split_exponential(x: Any) -> Any:
-    """Return (2^k, expm1(t)) with x = k log 2 + t, |t| <= log(2)/2, for x between -708 and 709."""
-    x = minimum(maximum(x, splat(-708.0)), splat(709.0))
-    k = nearest(x * splat(1.0 / math.log(2.0)))
-    t = (x - k * splat(_LN2_HIGH)) - k * splat(_LN2_LOW)
-    series = zero()
-    for coefficient in _COEFFICIENTS:
-        series = series * t + splat(coefficient)
-    return power_of_two(k), t + (t * t) * series
-
-
-@njit(forceinline=True)
-def exponential(x: Any) -> Any:
-    """exp(x) to about one unit in the last place, that of the nearer end outside -708 .. 709."""
-    power, rest = _split_exponential(x)
-    return power + power * rest
-
-
-@njit(forceinline=True)
-def exponential_minus_one(x: Any) -> Any:
-    """exp(x) - 1 to about one unit in the last place, for x below 709."""
-    x = maximum(x, splat(-40.0))
-    power, rest = _split_exponential(x)
-    return (power - splat(1.0)) + power * rest
 
 
 def _operator(symbol: Callable[..., Any], function: Callable[..., Any]) -> None:

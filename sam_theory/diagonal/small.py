@@ -16,9 +16,10 @@ from collections import namedtuple
 import numba
 import numpy as np
 
+from .ascent import ascent_lengths
 from .descent_kernels import DIVERGED, DONE, REACHED, gradient_norm
-from .lanes import ascent_lengths
 from .simd import (
+    SUMS_ROWS,
     aligned,
     lane_sum,
     load,
@@ -30,6 +31,7 @@ from .simd import (
     store,
     zero,
     zero4,
+    zero_sums,
 )
 
 # X by rows (X, n rows of d/8 items) and by columns (C, d rows of n/8 items), its squares and cubes
@@ -308,15 +310,15 @@ def run_examples(
     dual, least = pointer(nu), pointer(low)
     s, share = pointer(design.s), pointer(design.share)
     steps, width, high = gammas.shape[0], d // 8, design.y.size // 8
-    full, tall = width - width % 4, high - high % 4
+    full, tall = width - width % SUMS_ROWS, high - high % SUMS_ROWS
     for j in range(width):
         store(s, j, load(p, j) * load(p, j) + load(q, j) * load(q, j))
     loss = 0.0
     for k in range(steps + 1):
         squares = 0.0
-        for item in range(0, tall, 4):
+        for item in range(0, tall, SUMS_ROWS):
             squares += examples_forward(
-                zero4(), C, C2, C3, y, high, n, item, point, s, d, rho, normalized, z, share
+                zero_sums(), C, C2, C3, y, high, n, item, point, s, d, rho, normalized, z, share
             )
         for item in range(tall, high):
             squares += examples_forward(
@@ -328,9 +330,9 @@ def run_examples(
             return flag, k, loss
         gamma = gammas[k]
         add_dual(dual, z, gamma, high)
-        for item in range(0, full, 4):
+        for item in range(0, full, SUMS_ROWS):
             examples_part(
-                zero4(), X, X2, n, width, p, q, point, s, least, item, z, share, gamma, decay
+                zero_sums(), X, X2, n, width, p, q, point, s, least, item, z, share, gamma, decay
             )
         for item in range(full, width):
             examples_part(

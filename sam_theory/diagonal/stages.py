@@ -13,6 +13,7 @@ import math
 
 import numba
 
+from .exponential import exponential, exponential_minus_one
 from .lanes import (
     block_gradient,
     clear,
@@ -20,11 +21,10 @@ from .lanes import (
 )
 from .row_passes import by_kind
 from .simd import (
+    SUMS_ROWS,
     absolute,
     beyond,
     copysign,
-    exponential,
-    exponential_minus_one,
     load,
     load_rows,
     pointer,
@@ -35,6 +35,7 @@ from .simd import (
     weighted_sum,
     zero,
     zero4,
+    zero_sums,
 )
 
 # Logarithm of the s below which a coordinate is not seen: the least that the exponential knows.
@@ -156,10 +157,10 @@ def _examples(rows, X, X2, X3, i, y, beta, s, rho, r_out, d_nu, d_delta):
 def _dense_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
     n = X.shape[0]
     clear(d_delta, 0, X.shape[1])
-    full = n - n % 4
-    for i in range(0, full, 4):
-        fill_powers(X, i, i + 4, X2, X3)
-        _examples(zero4(), X, X2, X3, i, y, beta, s, rho, r, d_nu, d_delta)
+    full = n - n % SUMS_ROWS
+    for i in range(0, full, SUMS_ROWS):
+        fill_powers(X, i, i + SUMS_ROWS, X2, X3)
+        _examples(zero_sums(), X, X2, X3, i, y, beta, s, rho, r, d_nu, d_delta)
     for i in range(full, n):
         fill_powers(X, i, i + 1, X2, X3)
         _examples(zero(), X, X2, X3, i, y, beta, s, rho, r, d_nu, d_delta)

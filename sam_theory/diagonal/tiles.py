@@ -24,8 +24,9 @@ from collections import namedtuple
 import numba
 import numpy as np
 
-from .lanes import ascent_lengths, careful_norm
+from .ascent import ascent_lengths, careful_norm
 from .simd import (
+    SUMS_ROWS,
     aligned,
     beyond,
     load,
@@ -50,10 +51,10 @@ _Memory = namedtuple(
 )
 
 
-def _panels(matrix):
-    """Cut the rows into panels of 4, 2 and 1, and write each panel column by column."""
+def _panels(matrix, most):
+    """Cut the rows into panels of (4,) 2 and 1, and write each panel column by column."""
     parts, i = [], 0
-    for width in (4, 2, 1):
+    for width in (4, 2, 1) if most == 4 else (2, 1):
         while len(matrix) - i >= width:
             parts.append(matrix[i : i + width].T.ravel())
             i += width
@@ -66,7 +67,8 @@ def tile_design(X, examples):
     cut, Q = np.zeros(0), np.zeros((0, 0))
     if not examples:
         Q, X = np.linalg.qr(X, mode="complete")
-    C, X = _panels(X), _panels(X.T)
+    most = SUMS_ROWS if examples else 4
+    C, X = _panels(X, most), _panels(X.T, most)
     return TileDesign(
         n=n,
         d=d,
@@ -114,6 +116,21 @@ def _memory(design, y, w_plus, w_minus, beta, nu, low, scratch):
         pointer(scratch), pointer(scratch[8 * n :]), pointer(per_coordinate),
         pointer(per_coordinate[8 * d :]), pointer(per_coordinate[16 * d :]),
     )  # fmt: skip
+
+
+def by_pairs(tile):
+    """Do as :func:`by_panels` does, without panels of 4."""
+
+    @numba.njit(forceinline=True)
+    def over(count, *rest):
+        found = zero()
+        for i in range(0, count - 1, 2):
+            found = found + tile(zero2(), i, i + 2, *rest)
+        if count % 2:
+            found = found + tile(zero(), count - 1, count, *rest)
+        return found
+
+    return over
 
 
 def by_panels(tile):
@@ -225,7 +242,10 @@ def begin_s(mem):
         store(mem.s, j, p * p + q * q)
 
 
-@by_panels
+by_sums_panels = by_panels if SUMS_ROWS == 4 else by_pairs
+
+
+@by_sums_panels
 @numba.njit(forceinline=True)
 def perturbed_residuals(rows, i, end, mem, rho, normalized):
     """Set z and the weights of x^2 of some examples; returns the sum of their r^2."""
@@ -243,7 +263,7 @@ def perturbed_residuals(rows, i, end, mem, rho, normalized):
     return total(r * r)
 
 
-@by_panels
+@by_sums_panels
 @numba.njit(forceinline=True)
 def move_examples(rows, j, end, mem, gamma, decay):
     """Backward products and update of some coordinates."""

@@ -33,6 +33,7 @@ def large(monkeypatch):
     """Treat small problems as large ones."""
     monkeypatch.setattr("sam_theory.design._SINGLE_FROM", 0)
     monkeypatch.setattr(normal_matrix, "_REUSE_FROM", 0)
+    monkeypatch.setattr(normal_matrix, "_SMALL", -1)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
@@ -105,3 +106,14 @@ def test_a_stale_factor_is_seen(monkeypatch):
     monkeypatch.setattr(NormalMatrix, "_conjugate_gradients", stale)
     with pytest.raises(AssertionError):
         assert_solves(solver, X, theta + 0.5 * np.sign(theta), rhs, 1e-2)
+
+
+def test_a_small_factor_that_is_not_trusted_is_left_to_others():
+    X, theta, rhs = instance(1.0)
+    step, move = np.empty(6), np.empty(20)
+    assert normal_matrix._small_solve(X, weight(theta), rhs, 1e-5, step, move)
+    np.testing.assert_allclose((X * weight(theta)) @ move, rhs, rtol=1e-12)
+    X[1] = X[0] + 1e-9 * X[1]
+    assert not normal_matrix._small_solve(X, weight(theta), rhs, 1e-5, step, move)
+    X[1] = X[0]
+    assert not normal_matrix._small_solve(X, weight(theta), rhs, 1e-5, step, move)
