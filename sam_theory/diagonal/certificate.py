@@ -50,7 +50,8 @@ _LARGE = 10_000_000
 class Certificate:
     """What is proved about a candidate minimiser beta.
 
-    Every number is an upper bound, computed from (X, y, alpha, shift, beta) alone.
+    Every number is an upper bound, true of (X, y, alpha, shift, beta) whoever computed beta; a mu
+    known from its computation only offers one more dual point.
 
     Attributes
     ----------

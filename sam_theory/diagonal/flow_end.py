@@ -64,7 +64,7 @@ def at_rest(X, rho, size, rate, d_delta):
     return growth <= _NO_GROWTH * most and most * size >= _FOR_EVER
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def end_in_sight(flow, carried, r, rate, d_delta, tol):
     """Answer whether to stop following the flow at this state, and why."""
     n = r.shape[0]
@@ -112,7 +112,7 @@ def factorized(flow, carried):
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def write_rest(flow, carried, r):
     """Write the rest of the integrals beyond a linear flow; returns False without a factorisation.
 

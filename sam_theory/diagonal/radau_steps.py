@@ -4,6 +4,9 @@ Simplified Newton iterations solve the stages with the factorisation of :mod:`.s
 many steps as it serves; the next stages are guessed by the last collocation polynomial. Errors and
 changes are measured in theta = 2 X^T nu, in the exponent 2 rho Delta, and in Delta relative to its
 own size.
+
+What ``advance`` calls once is inlined before compilation: every level of compiled calls compiles
+again what is below it.
 """
 
 from __future__ import annotations
@@ -136,7 +139,7 @@ def accept(method, carried, space, size):
     carried.control[PREVIOUS] = size
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def one_step(flow, method, carried, space, tol, stop):
     """Take one step, not beyond the time ``stop``; returns RUNNING, or why it cannot be taken."""
     control = carried.control
@@ -148,7 +151,7 @@ def one_step(flow, method, carried, space, tol, stop):
         if not 1e-14 * max(control[TIME], 1e-280) < size < np.inf:
             return COLLAPSED
         guess_stages(method, carried, space, size)
-        count = solve_seen(flow, method, carried, space, size, tol)
+        count = solve_seen(flow.X, flow, method, carried, space, size, tol)
         if count < 0:
             control[CAREFUL] = 1.0
             if control[AGE] > 0.0:
@@ -176,7 +179,7 @@ def one_step(flow, method, carried, space, tol, stop):
     return RUNNING
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def start(flow, carried, space):
     """Evaluate the rates at the present state; returns whether they are finite."""
     clear(space.z_nu, 0, carried.nu.shape[0])

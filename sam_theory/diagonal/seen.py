@@ -43,7 +43,7 @@ def _spread(few, at, all_of_them):
         store(target, at[k], load(source, k))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _among(flow, method, carried, space, size, tol, at):
     """Solve for nu and for Delta of the coordinates ``at``; returns the number of iterations."""
     d = at.shape[0]
@@ -139,10 +139,5 @@ def _sparse_solve_seen(X, flow, method, carried, space, size, tol):
     return solve_stages(flow, method, carried, space, size, tol)
 
 
-_solve_seen = by_kind(_dense_solve_seen, _sparse_solve_seen)
-
-
-@numba.njit(cache=True, nogil=True)
-def solve_seen(flow, method, carried, space, size, tol):
-    """Do as :func:`.stage_newton.solve_stages` does, among the coordinates that are seen."""
-    return _solve_seen(flow.X, flow, method, carried, space, size, tol)
+# Does as :func:`.stage_newton.solve_stages` does, among the coordinates that are seen.
+solve_seen = by_kind(_dense_solve_seen, _sparse_solve_seen)
