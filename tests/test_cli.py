@@ -378,18 +378,16 @@ def test_help_and_version(capsys):
 
 
 def test_in_a_process_of_its_own(file, tmp_path):
-    command = [sys.executable, "-m", "sam_theory.cli"]
-    arguments = ["bias", *flags(file, "1-sam")]
+    command, arguments = [sys.executable, "-m", "sam_theory.cli"], ["bias", *flags(file, "1-sam")]
     subprocess.run([*command, *arguments], check=True, capture_output=True)
     bare = [sys.executable, "-c", "import numba, scipy.linalg"]
-    seconds = {}
+    seconds = {"ours": [], "bare": []}
     for _ in range(3):
         for name, line in (("ours", [*command, *arguments]), ("bare", bare)):
             # Processor time: the wall clock also counts what the machine does for other workers.
             start = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
             done = subprocess.run(line, check=True, capture_output=True, text=True)
-            spent = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - start
-            seconds.setdefault(name, []).append(spent)
+            seconds[name] += [sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - start]
             assert ("converged" in done.stdout) == (name == "ours") and done.stderr == ""
     # On a slow machine, in units of what imports alone take there; a compilation takes far longer.
     assert min(seconds["ours"]) <= max(1.5, 2.5 * min(seconds["bare"]))
