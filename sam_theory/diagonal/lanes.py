@@ -112,6 +112,14 @@ def update_plain(w_plus, w_minus, beta, low, a, gamma, decay, od, d):
 
 
 @numba.njit(forceinline=True)
+def begin_s(w_plus, w_minus, s, items):
+    """Set s = u^2 + v^2 with the bits that update_sam gives it: a run may stop and go on."""
+    for j in range(items):
+        p, q = load(w_plus, j), load(w_minus, j)
+        store(s, j, p * p + q * q)
+
+
+@numba.njit(forceinline=True)
 def update_sam(w_plus, w_minus, beta, s, low, a, b, gamma, decay, od, d):
     """One step; also refreshes s = u^2 + v^2."""
     one, half = splat(1.0), splat(0.5)
@@ -241,7 +249,8 @@ def run_examples(
         fill_powers(X, 0, n, X2, X3)
     z, squares = np.empty(nu.size), np.empty(8 * groups)
     a, b, share = np.empty(beta.size), np.empty(beta.size), np.empty(8 * PANEL)
-    s = w_plus * w_plus + w_minus * w_minus
+    s = np.empty(beta.size)
+    begin_s(w_plus, w_minus, s, groups * d)
     for k in range(steps + 1):
         clear(a, 0, groups * d)
         clear(b, 0, groups * d)
@@ -338,7 +347,8 @@ def run_blocks(
     a, b = np.empty(beta.size), np.empty(beta.size)
     h, up, down, norm = np.empty(8 * d), np.empty(8 * d), np.empty(8 * d), np.empty(8)
     point, there = np.empty(8 * d), np.empty(8 * d)
-    s = w_plus * w_plus + w_minus * w_minus if normalized else w_plus.copy()
+    s = np.empty(beta.size)
+    begin_s(w_plus, w_minus, s, groups * d)
     share, mean = splat(m / n), splat(1.0 / m)
     for k in range(steps + 1):
         clear(a, 0, groups * d)

@@ -50,6 +50,18 @@ def is_small(X: Matrix) -> bool:
     return isinstance(X, np.ndarray) and X.shape[0] * X.size <= _SMALL
 
 
+@numba.njit(inline="always")
+def weighted_square(X, weight):  # type: ignore[no-untyped-def]
+    """Return X diag(weight) X^T for a dense X (n, d), weight (d,) >= 0."""
+    n, d = X.shape
+    weighted = np.empty((n, d))
+    for j in range(d):
+        root = np.sqrt(weight[j])
+        for i in range(n):
+            weighted[i, j] = root * X[i, j]
+    return np.dot(weighted, weighted.T)
+
+
 @numba.njit(cache=True, nogil=True)
 def lower_root(M):  # type: ignore[no-untyped-def]
     """Cholesky factor of M (n, n); returns (L, whether M is positive)."""
@@ -72,13 +84,8 @@ def lower_root(M):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def _small_solve(X, weight, rhs, trusted, step, move):  # type: ignore[no-untyped-def]
     """Write K^-1 rhs and X^T K^-1 rhs; returns whether the Cholesky factor of K is trusted."""
-    n, d = X.shape
-    weighted = np.empty((n, d))
-    for j in range(d):
-        root = np.sqrt(weight[j])
-        for i in range(n):
-            weighted[i, j] = root * X[i, j]
-    K = np.dot(weighted, weighted.T)
+    n = X.shape[0]
+    K = weighted_square(X, weight)
     L, positive = lower_root(K)
     if not positive:
         return False

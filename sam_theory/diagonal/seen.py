@@ -35,6 +35,17 @@ def _columns(X, at):
     return out
 
 
+@numba.njit(cache=True, nogil=True)
+def _largest(X, seen):
+    """Return the largest |entry| of each row in the columns that are not seen, (n,)."""
+    out = np.zeros(X.shape[0])
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            if not seen[j]:
+                out[i] = max(out[i], abs(X[i, j]))
+    return out
+
+
 @numba.njit(forceinline=True)
 def _spread(few, at, all_of_them):
     """Write lanes of the coordinates ``at`` to their places."""
@@ -44,7 +55,7 @@ def _spread(few, at, all_of_them):
 
 
 @numba.njit(inline="always")
-def _among(flow, method, carried, space, size, tol, at):
+def _among(flow, method, carried, space, size, tol, at, unseen):
     """Solve for nu and for Delta of the coordinates ``at``; returns the number of iterations."""
     d = at.shape[0]
     z_delta = np.empty(8 * d)
@@ -64,7 +75,7 @@ def _among(flow, method, carried, space, size, tol, at):
         np.empty(8 * d), np.empty(8 * d), space.r, space.d_nu, np.empty(8 * d), space.loss,
         space.defect, space.change, space.half, space.columns, np.empty((3, 8 * d)),
     )  # fmt: skip
-    count = solve_stages(few, method, part, room, size, tol)
+    count = solve_stages(few, method, part, room, size, tol, unseen)
     if count >= 0:
         _spread(z_delta, at, space.z_delta)
         _spread(room.delta, at, space.delta)
@@ -122,7 +133,8 @@ def _dense_solve_seen(X, flow, method, carried, space, size, tol):
     seen = carried.s > 0.0
     most = int(_MANY * X.shape[1])
     while np.sum(seen) <= most:
-        count = _among(flow, method, carried, space, size, tol, np.flatnonzero(seen))
+        at, unseen = np.flatnonzero(seen), _largest(X, seen)
+        count = _among(flow, method, carried, space, size, tol, at, unseen)
         if count < 0:
             # What is asked next is asked of the state before the step.
             clear(space.z_nu, 0, X.shape[0])
@@ -131,12 +143,12 @@ def _dense_solve_seen(X, flow, method, carried, space, size, tol):
             return count
         if not _follow(flow, method, carried, space, size, seen):
             return count
-    return solve_stages(flow, method, carried, space, size, tol)
+    return solve_stages(flow, method, carried, space, size, tol, np.zeros(flow.y.shape[0] // 8))
 
 
 @numba.njit(cache=True, nogil=True)
 def _sparse_solve_seen(X, flow, method, carried, space, size, tol):
-    return solve_stages(flow, method, carried, space, size, tol)
+    return solve_stages(flow, method, carried, space, size, tol, np.zeros(flow.y.shape[0] // 8))
 
 
 # Does as :func:`.stage_newton.solve_stages` does, among the coordinates that are seen.

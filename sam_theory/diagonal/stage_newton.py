@@ -161,8 +161,18 @@ def theta_sizes(space, d, stages):
     return largest(space.defect, stages), largest(space.half, stages)
 
 
+@numba.njit(forceinline=True)
+def unseen_size(unseen, items, sums, stages):
+    """Bound |2 X^T items| at the stages over columns whose entries are within ``unseen`` (n,)."""
+    total, bounds = zero(), pointer(unseen)
+    for i in range(unseen.shape[0]):
+        total = total + splat_at(bounds, i) * absolute(load(items, i))
+    store(sums, 0, total)
+    return 2.0 * largest(sums, stages)
+
+
 @numba.njit(cache=True, nogil=True)
-def rounding(flow, method, carried, space, size):
+def rounding(flow, method, carried, space, size, unseen):
     """Estimate the changes of theta that rounding leaves in an iteration.
 
     beta is off by s times the rounding of its exponent, and r' by that of all products of a row,
@@ -182,14 +192,19 @@ def rounding(flow, method, carried, space, size):
     most = 0.0
     for i in range(n):
         lasting = size / (n * (1.0 + size * method.real[0] * carried.rates[i]))
-        reach = 2.0 * top_size(combination(flow.X, np.ascontiguousarray(carried.back[:, i])))
+        mode = np.ascontiguousarray(carried.back[:, i])
+        reach = max(top_size(combination(flow.X, mode)), np.dot(unseen, np.abs(mode)))
+        reach *= 2.0
         most += (reach * lasting) ** 2 * modes[i]
     return _NOISE * np.sqrt(most)
 
 
 @numba.njit(cache=True, nogil=True)
-def solve_stages(flow, method, carried, space, size, tol):
-    """Iterate; returns the number of iterations, or -1 where they fail."""
+def solve_stages(flow, method, carried, space, size, tol, unseen):
+    """Iterate; returns the number of iterations, or -1 where they fail.
+
+    ``unseen`` (n,) bounds the columns of X that are not in ``flow``: their theta must settle too.
+    """
     stages = method.nodes.shape[0]
     careful = carried.control[CAREFUL] > 0.0
     guessed = careful and carried.control[PREVIOUS] > 0.0
@@ -213,6 +228,9 @@ def solve_stages(flow, method, carried, space, size, tol):
             continue
         # Below this, changes of the stages are rounding of theta and of the exponent.
         floor = max(0.02 * tol, 1e-15 * max(top, 1.0))
+        far = unseen_size(unseen, pointer(space.nu), space.half, stages)
+        beside = unseen_size(unseen, pointer(space.change), space.half, stages)
+        moved = max(moved, beside * floor / max(floor, 1e-15 * far))
         shrink = moved / last
         if moved <= floor or (moved <= 10.0 * floor and shrink > 0.5):
             return count
@@ -220,7 +238,9 @@ def solve_stages(flow, method, carried, space, size, tol):
             return count
         if shrink > _STUCK and moved < _STUCK_BELOW:
             if noise < 0.0:
-                noise = rounding(flow, method, carried, space, size) / carried.control[LOOSE]
+                noise = (
+                    rounding(flow, method, carried, space, size, unseen) / carried.control[LOOSE]
+                )
             if moved <= noise:
                 return count
         if last < np.inf and moved * shrink ** (NEWTON_STEPS - count) > max(floor, noise):

@@ -18,7 +18,7 @@ from scipy import linalg
 from scipy.linalg import lapack
 
 from .newton import Array
-from .normal_matrix import lower_root
+from .normal_matrix import lower_root, weighted_square
 from .row_passes import by_kind
 from .simd import load, load_rows, pointer, rank_one, splat, splat_at, store, zero, zero4, zero8
 
@@ -108,13 +108,8 @@ def _metric_root(P, m, rho):
 
 @numba.njit(cache=True, nogil=True)
 def _dense_factorize(X, m, rho, s, back, forward, turned, rates):
-    n, d = X.shape
-    weighted = np.empty((n, d))
-    for j in range(d):
-        root = np.sqrt(s[j])
-        for i in range(n):
-            weighted[i, j] = root * X[i, j]
-    P = np.dot(weighted, weighted.T)
+    n = X.shape[0]
+    P = weighted_square(X, s)
     if not np.sum(np.abs(P)) < 1e140:
         return False
     L, positive = _metric_root(P, m, rho)

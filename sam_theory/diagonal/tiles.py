@@ -25,6 +25,7 @@ import numba
 import numpy as np
 
 from .ascent import ascent_lengths, careful_norm
+from .lanes import begin_s
 from .simd import (
     SUMS_ROWS,
     aligned,
@@ -118,31 +119,17 @@ def _memory(design, y, w_plus, w_minus, beta, nu, low, scratch):
     )  # fmt: skip
 
 
-def by_pairs(tile):
-    """Do as :func:`by_panels` does, without panels of 4."""
-
-    @numba.njit(forceinline=True)
-    def over(count, *rest):
-        found = zero()
-        for i in range(0, count - 1, 2):
-            found = found + tile(zero2(), i, i + 2, *rest)
-        if count % 2:
-            found = found + tile(zero(), count - 1, count, *rest)
-        return found
-
-    return over
-
-
-def by_panels(tile):
+def by_panels(tile, most=4):
     """Return a function of count, ...: the sum of tile(zeros, i, end, ...) over panels to count."""
 
     @numba.njit(forceinline=True)
     def over(count, *rest):
-        found = zero()
-        for i in range(0, count - 3, 4):
-            found = found + tile(zero4(), i, i + 4, *rest)
-        i = count - count % 4
-        if count - i >= 2:
+        found, i = zero(), 0
+        if most == 4:
+            for i4 in range(0, count - 3, 4):
+                found = found + tile(zero4(), i4, i4 + 4, *rest)
+            i = count - count % 4
+        while count - i >= 2:
             found = found + tile(zero2(), i, i + 2, *rest)
             i += 2
         if i < count:
@@ -150,6 +137,11 @@ def by_panels(tile):
         return found
 
     return over
+
+
+def by_sums_panels(tile):
+    """Do so for tiles of two or three sums."""
+    return by_panels(tile, SUMS_ROWS)
 
 
 @numba.njit(forceinline=True)
@@ -234,17 +226,6 @@ def move_sam(rows, j, mem, a, b, gamma, decay):
     store(mem.low, j, minimum(load_rows(rows, mem.low, j), minimum(cp, cm)))
 
 
-@numba.njit(forceinline=True)
-def begin_s(mem):
-    """Set s = u^2 + v^2."""
-    for j in range(mem.d):
-        p, q = load(mem.w_plus, j), load(mem.w_minus, j)
-        store(mem.s, j, p * p + q * q)
-
-
-by_sums_panels = by_panels if SUMS_ROWS == 4 else by_pairs
-
-
 @by_sums_panels
 @numba.njit(forceinline=True)
 def perturbed_residuals(rows, i, end, mem, rho, normalized):
@@ -284,7 +265,7 @@ def run_examples(
     """1-SAM, one ascent step."""
     mem = _memory(design, y, w_plus, w_minus, beta, nu, low, scratch)
     last, sizes = gammas.shape[0] - 1, pointer(gammas.ravel())
-    begin_s(mem)
+    begin_s(mem.w_plus, mem.w_minus, mem.s, mem.d)
     for k in range(steps + 1):
         squares = perturbed_residuals(mem.n, mem, load(rho, 0), normalized)
         if stops(squares, mem.n, loss, tol, limit) or k == steps:
@@ -346,7 +327,7 @@ def run_whole(
     """n-SAM, one ascent step."""
     mem = _memory(design, y, w_plus, w_minus, beta, nu, low, scratch)
     last, sizes = gammas.shape[0] - 1, pointer(gammas.ravel())
-    begin_s(mem)
+    begin_s(mem.w_plus, mem.w_minus, mem.s, mem.d)
     for k in range(steps + 1):
         squares = residuals(mem.n, mem, mem.beta)
         if stops(squares, mem.n, loss, tol, limit) or k == steps:

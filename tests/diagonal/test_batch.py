@@ -114,6 +114,19 @@ def test_large_problems_stream_the_rows(monkeypatch):
         assert all(np.array_equal(a.beta, b.beta) for a, b in zip(small, other, strict=True))
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_run_that_stops_and_goes_on_keeps_its_bits(rule, streamed, monkeypatch):
+    data = st.sparse_regression(n=21, d=34, nonzeros=3, n_test=5)
+    if streamed:
+        stream(monkeypatch)
+    chosen = many(data, [rule], 9)
+    at_once = st.descend_batch(data, chosen, steps=60)
+    in_pieces = st.descend_batch(data, chosen, steps=60, record=1)
+    for a, b in zip(at_once, in_pieces, strict=True):
+        assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in STATE)
+
+
 def test_result_depends_on_its_setting_alone():
     data = st.sparse_regression(n_test=0)
     other = st.Regression(data.X, data.y[::-1].copy())
