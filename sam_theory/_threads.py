@@ -1,4 +1,4 @@
-"""Threads whose number changes no bit: BLAS on one, and our own over a fixed list of parts."""
+"""Threads whose number changes no bit: BLAS on one, and our own over fixed parts or pieces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -129,6 +130,45 @@ def parallel_map(
     if len(items) <= 1:
         return [function(item) for item in items]
     return list(_pool(min(workers, len(items))).map(function, items))
+
+
+def parallel_pieces(jobs: Sequence[Iterator[None]], threads: int | None = None) -> None:
+    """Carry out jobs that compute one piece whenever they are asked for their next item.
+
+    A job belongs to no thread: each takes the piece that has waited longest, of two jobs per thread
+    at a time. So threads end together although jobs are few or a core is slow. As for
+    :func:`parallel_map`, the pieces do not depend on the number of threads. Of several jobs that
+    fail, the first one's error is raised.
+    """
+    workers = max(1, min(worker_count(threads), len(jobs)))
+    waiting, failed, stopped = enumerate(tuple(jobs)), dict[int, Exception](), False
+
+    def one_by_one() -> Iterator[None]:
+        for index, job in waiting:
+            try:
+                yield from job
+            except Exception as error:
+                failed[index] = error
+            if failed:
+                return
+
+    begun = deque(one_by_one() for _ in range(1 if workers == 1 else 2 * workers))
+
+    def work(_: int) -> None:
+        while begun and not stopped:
+            try:
+                pieces = begun.popleft()
+                next(pieces)
+            except (IndexError, StopIteration):
+                continue
+            begun.append(pieces)
+
+    try:
+        parallel_map(work, range(workers), workers)
+    finally:
+        stopped = True
+    if failed:
+        raise failed[min(failed)]
 
 
 @functools.cache

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from threadpoolctl import threadpool_info
 
 from sam_theory import InputError
-from sam_theory._threads import parallel_map, single_threaded, worker_count
+from sam_theory._threads import parallel_map, parallel_pieces, single_threaded, worker_count
 
 PROGRAM = """
 import numpy as np, sam_theory as st
@@ -150,3 +151,45 @@ def test_a_bad_number_of_threads_is_named(text, monkeypatch):
         worker_count()
     with pytest.raises(InputError, match="threads must be"):
         worker_count(0)
+
+
+def in_pieces(name, pieces, seen, failing=None):
+    """Yield between pieces that say their names; the piece ``failing`` fails."""
+    for k in range(pieces):
+        if k == failing:
+            raise ValueError(name)
+        seen.append((name, k))
+        yield
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_pieces_of_every_job_are_done_in_order(threads):
+    seen = []
+    counts = [1, 4, 0, 2, 7, 3, 1]
+    parallel_pieces([in_pieces(j, count, seen) for j, count in enumerate(counts)], threads)
+    for j, count in enumerate(counts):
+        assert [k for name, k in seen if name == j] == list(range(count))
+
+
+def test_two_threads_share_three_jobs():
+    where = {name: set() for name in range(3)}
+
+    def job(name):
+        for _ in range(50):
+            time.sleep(1e-3)
+            where[name].add(threading.current_thread().name)
+            yield
+
+    parallel_pieces([job(name) for name in where], 2)
+    assert len(set().union(*where.values())) == 2
+    assert max(len(names) for names in where.values()) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_first_job_that_fails_is_raised(threads):
+    seen = []
+    jobs = [in_pieces(j, 3, seen, failing=2 if j in (1, 2) else None) for j in range(30)]
+    with pytest.raises(ValueError, match="^1$"):
+        parallel_pieces(jobs, threads)
+    assert {name for name, _ in seen} < set(range(30))
+    parallel_pieces([], threads)

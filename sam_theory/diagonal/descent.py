@@ -306,15 +306,15 @@ def descend(
 def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
     """Assemble the result of a finished run."""
     before, history = ((), ()) if plan.start is None else (plan.start.phases, plan.start._history)
-    d = trainer.d
+    beta, w_plus, w_minus, nu, low = trainer.state()
     return Descent(
         data=plan.data,
-        alpha=_frozen(plan.alpha),
-        beta=_frozen(trainer.beta[:d]),
-        w_plus=_frozen(trainer.w_plus[:d]),
-        w_minus=_frozen(trainer.w_minus[:d]),
-        nu=_frozen(trainer.nu[: plan.data.n]),
-        smallest_factor=_frozen(trainer.low[:d]),
+        alpha=plan.alpha,
+        beta=beta,
+        w_plus=w_plus,
+        w_minus=w_minus,
+        nu=nu,
+        smallest_factor=low,
         steps=trainer.step,
         status=trainer.status,
         diverged_at=trainer.diverged_at,
@@ -325,12 +325,6 @@ def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
         _history=(*history, *trainer.history),
         _stream=plan.stream.left(),
     )
-
-
-def _frozen(array: Array) -> Array:
-    array = array.copy()
-    array.setflags(write=False)
-    return array
 
 
 @single_threaded

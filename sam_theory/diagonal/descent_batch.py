@@ -7,17 +7,17 @@ on the others, their order, or the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .._threads import parallel_map, worker_count
+from .._threads import parallel_pieces, worker_count
 from ..regression import Regression
 from .descent import Descent, describe_run
 from .descent_loop import Trainer
-from .descent_plan import Plan, make_plan
+from .descent_plan import Plan, make_plan, vary_plan
 from .lane_loop import LaneTrainer, shared_tiles
 from .settings import Batch, Meter, Report, Setting, checked_settings, naming
 from .simd import WIDTH
@@ -79,12 +79,16 @@ def descend_batch(
     """
     workers = worker_count(threads)
     chosen = checked_settings(settings)
-    plans = []
+    plans: list[Plan] = []
     for index, setting in enumerate(chosen):
         with naming(index):
+            own = data if setting.data is None else setting.data
+            if plans:
+                plans.append(vary_plan(plans[0], own, setting))
+                continue
             plans.append(
                 make_plan(
-                    data if setting.data is None else setting.data,
+                    own,
                     alpha=setting.alpha,
                     stretch=(setting.algorithm, setting.step_size, steps),
                     phases=None,
@@ -101,19 +105,22 @@ def descend_batch(
     meter = Meter(progress, [len(members) for members, _ in jobs])
     found: list[Any] = [None] * len(plans)
 
-    def carry_out(number: int) -> None:
+    def carry_out(number: int) -> Iterator[None]:
         members, design = jobs[number]
-        first = plans[members[0]]
+        first, report = plans[members[0]], meter.of(number)
+        ends: list[Any]
         if _in_lanes(first):
-            ends: Any = LaneTrainer([plans[k] for k in members], design).run(meter.of(number))
+            trainer = LaneTrainer([plans[k] for k in members], design)
+            yield from trainer.run(report)
+            ends = trainer.runs
         else:
             ends = [Trainer(first)]
             ends[0].run()
-        meter.of(number)(1.0)
         for k, end in zip(members, ends, strict=True):
             found[k] = describe_run(plans[k], end)
+        report(1.0)
 
-    parallel_map(carry_out, range(len(jobs)), workers)
+    parallel_pieces([carry_out(number) for number in range(len(jobs))], workers)
     return Batch(chosen, tuple(found))
 
 
@@ -124,7 +131,7 @@ def _in_lanes(plan: Plan) -> bool:
 def _jobs(plans: list[Plan]) -> list[tuple[list[int], TileDesign | None]]:
     """Numbers of the plans that run together, and the copy of X that the jobs of a kind share.
 
-    They are the same whatever the number of threads.
+    They are the same whatever the number of threads, which share them by the piece.
 
     A small X stays in the fastest cache beside eight settings, so each eight go alone; a large one
     is streamed once for as many as there are.
@@ -135,7 +142,7 @@ def _jobs(plans: list[Plan]) -> list[tuple[list[int], TileDesign | None]]:
         if not _in_lanes(plan):
             kinds[("alone", k)] = [k]
             continue
-        _, m = rule.resolve(plan.data.n)
+        m = plan.data.n if rule.m is None else rule.m
         family = (m, rule.normalized, rule.ascent_steps) if rule.rho > 0.0 else None
         kinds.setdefault((id(plan.data.X), family), []).append(k)
     jobs = []

@@ -45,6 +45,13 @@ def loss_on_test(plan: Plan, beta: Array) -> float:
     return float("nan") if test is None else float(mean_loss(compiled(test.X), test.y, beta))
 
 
+def frozen(array: Array) -> Array:
+    """Return a read-only copy."""
+    array = array.copy()
+    array.setflags(write=False)
+    return array
+
+
 class Trainer:
     """State of a run; ``run`` carries out the plan and leaves the result in the attributes.
 
@@ -86,6 +93,12 @@ class Trainer:
     def test_loss(self) -> float:
         """Loss on the test set, nan without one."""
         return loss_on_test(self.plan, self.beta[: self.d])
+
+    def state(self) -> tuple[Array, ...]:
+        """Return copies of beta, w_plus, w_minus, nu and low, read-only."""
+        d, n = self.d, self.plan.data.n
+        found = (self.beta[:d], self.w_plus[:d], self.w_minus[:d], self.nu[:n], self.low[:d])
+        return tuple(frozen(array) for array in found)
 
     def run(self) -> None:
         """Carry out all phases, unless the loss reaches tol or blows up before."""

@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,11 @@ from ..errors import InputError
 from ..regression import Regression
 from .descent_kernels import draw_rows
 from .limit import initial_scale
+from .minimizer import ALPHA_RANGE
 
 if TYPE_CHECKING:
     from .descent import Descent
+    from .settings import Setting
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -75,7 +77,8 @@ class RowStream:
 
     def left(self) -> RowStream:
         """Return the stream as it stands, with a source that nobody else will advance."""
-        return RowStream(self.n, copy.deepcopy(self.source))
+        seeded = isinstance(self.source, int)
+        return RowStream(self.n, self.source if seeded else copy.deepcopy(self.source))
 
     def take(self, steps: int, batch: int) -> Rows:
         """Return the rows, shape (steps, batch), of the next steps."""
@@ -85,8 +88,7 @@ class RowStream:
         return self.given[self.used - steps : self.used]
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(NamedTuple):
     """The checked arguments of one call of descend."""
 
     data: Regression
@@ -116,8 +118,7 @@ def make_plan(
     start: Any,
 ) -> Plan:
     """Check everything; InputError names the argument."""
-    if not isinstance(data, Regression):
-        raise InputError(f"data must be a Regression, not {type(data).__name__}")
+    _check_data(data)
     if progress is not None and not callable(progress):
         raise InputError("progress must be a function of one number")
     scale = _alpha(data, alpha, start)
@@ -138,11 +139,39 @@ def make_plan(
     )
 
 
+def vary_plan(plan: Plan, data: Regression, setting: Setting) -> Plan:
+    """Check another setting of the same batch; what all settings share is that of ``plan``."""
+    _check_data(data)
+    scale = _alpha(data, setting.alpha, None)
+    stretch = (setting.algorithm, setting.step_size, plan.phases[0].steps)
+    phases = _phases(data, stretch, None)
+    return Plan(
+        data=data,
+        alpha=scale,
+        phases=phases,
+        first=plan.first,
+        marks=plan.marks,
+        stream=_stream(data.n, phases, setting.seed, None, None),
+        weight_decay=plan.weight_decay,
+        tol=plan.tol,
+        start=None,
+        progress=None,
+    )
+
+
+def _check_data(data: Any) -> None:
+    if not isinstance(data, Regression):
+        raise InputError(f"data must be a Regression, not {type(data).__name__}")
+
+
 def _alpha(data: Regression, alpha: Any, start: Any) -> Array:
     if start is None:
         if alpha is None:
             raise InputError("alpha is required")
-        return initial_scale(alpha, data.d)
+        usual = isinstance(alpha, float) and ALPHA_RANGE[0] <= alpha <= ALPHA_RANGE[1]
+        scale = np.full(data.d, alpha) if usual else initial_scale(alpha, data.d)
+        scale.setflags(write=False)
+        return scale
     same = start.data is data or (
         np.array_equal(start.data.X, data.X) and np.array_equal(start.data.y, data.y)
     )
@@ -155,13 +184,9 @@ def _alpha(data: Regression, alpha: Any, start: Any) -> Array:
 
 def _phases(data: Regression, stretch: tuple[Any, Any, Any], phases: Any) -> tuple[Phase, ...]:
     if phases is None:
-        missing = [
-            name
-            for name, value in zip(("algorithm", "step_size", "steps"), stretch, strict=True)
-            if value is None
-        ]
-        if missing:
-            raise InputError(f"{missing[0]} is required (or phases)")
+        for name, value in zip(("algorithm", "step_size", "steps"), stretch, strict=True):
+            if value is None:
+                raise InputError(f"{name} is required (or phases)")
         return (_phase(data, stretch, ""),)
     if any(value is not None for value in stretch):
         raise InputError("phases excludes algorithm, step_size and steps")
@@ -218,11 +243,11 @@ def _marks(record: Any, first: int, last: int) -> Rows:
 
 
 def _stream(n: int, phases: tuple[Phase, ...], seed: Any, batches: Any, start: Any) -> RowStream:
-    stochastic = [phase for phase in phases if phase.algorithm.batch_size is not None]
     given = None
     if batches is not None:
         if seed is not None:
             raise InputError("batches excludes seed")
+        stochastic = [phase for phase in phases if phase.algorithm.batch_size is not None]
         given = _batches(n, stochastic, batches)
     if seed is None:
         if start is not None:

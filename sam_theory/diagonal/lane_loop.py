@@ -10,7 +10,7 @@ step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,15 +19,16 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from . import lanes, tiles
-from .descent_loop import Record, Status, Trainer, blow_up_limit, loss_on_test
+from .descent_loop import Record, Status, Trainer, blow_up_limit, frozen, loss_on_test
 from .descent_plan import Phase, Plan
 from .row_passes import mean_loss
-from .simd import WIDTH, aligned
+from .simd import WIDTH, aligned_zeros
 
 Array = npt.NDArray[np.float64]
 
 _CHUNK = 1 << 14
 _WORK = 1 << 27
+_LEAST_WORK = 1 << 23
 _WHOLE_BELOW = 1 << 19
 _IN_TILES = 1 << 16
 _ROTATED = 1 << 8
@@ -56,54 +57,59 @@ class LaneRun:
 
     plan: Plan
     loss: float
-    d: int
-    w_plus: Array
-    w_minus: Array
-    beta: Array
-    nu: Array
-    low: Array
+    history: list[Record]
     step: int = 0
     status: Status = "max_steps"
     diverged_at: int | None = None
     done: list[Phase] = field(default_factory=list)
-    history: list[Record] = field(default_factory=list)
+    numbers: Array = field(default_factory=lambda: np.zeros(0))
 
-    def test_loss(self) -> float:
-        """Loss on the test set, nan without one."""
-        if self.plan.data.test is None:
-            return math.nan
-        return loss_on_test(self.plan, np.ascontiguousarray(self.beta))
+    def state(self) -> tuple[Array, ...]:
+        """Return beta, w_plus, w_minus, nu and low, read-only."""
+        d, numbers = self.plan.data.d, self.numbers
+        rest = 3 * d
+        return (
+            numbers[:d],
+            numbers[d : 2 * d],
+            numbers[2 * d : rest],
+            numbers[rest:-d],
+            numbers[-d:],
+        )
 
 
 class LaneTrainer:
     """Advance the plans together; all share X, the family of the algorithm, steps and marks.
 
-    ``design`` is what :func:`shared_tiles` returns for any of them; it is for eight at most.
+    ``design`` is what :func:`shared_tiles` returns for any of them; it is for eight at most. With
+    it, ``beta`` is 2 beta while the plans are under way.
     """
 
     def __init__(self, plans: Sequence[Plan], design: tiles.TileDesign | None = None) -> None:
         self.plans, self.design = plans, design
         self.X = plans[0].data.X
-        n, d = self.X.shape
+        self.n, self.d = n, d = self.X.shape
         self.groups = -(-len(plans) // WIDTH)
         extra = 0 if design is None else tiles.scratch_items(n, d)
         self.y, self.nu, self.w_plus, self.w_minus, self.beta, self.low, self.scratch = self._zeros(
             n, n, d, d, d, d, extra
         )
         self.low[:] = 1.0
-        per_lane = np.zeros((5, self.groups, WIDTH))
-        self.loss, self.tol, self.limit, self.decay, self.rho = per_lane
+        self.loss, self.tol, self.limit, self.decay, self.rho = np.zeros((5, self.groups * WIDTH))
         self.tol[:], self.limit[:] = -1.0, np.inf
-        self.active = np.zeros(self.loss.shape, dtype=bool)
+        self.active, self.left = np.arange(self.groups * WIDTH) < len(plans), len(plans)
         self.step = 0
-        self.begun: dict[int, float] = {}
-        self.runs: list[LaneRun | Trainer] = [self._enter(k, plan) for k, plan in enumerate(plans)]
+        self.runs: list[LaneRun | Trainer] = []
+        self._enter()
+        self.gammas = self._constant_gammas()
         if design is not None:
             tiles.rotate(design, True, self.y)
+        per_lane = (self.decay, self.loss, self.tol, self.limit)
+        state = (self.w_plus, self.w_minus, self.beta, self.nu, self.low)
+        self.flat = (*per_lane, *(array.ravel() for array in state))
 
     def _zeros(self, *items: int) -> list[Array]:
         """One array (groups, items, WIDTH) for each number of items, all in one piece of memory."""
-        memory = aligned(np.zeros(self.groups * sum(items) * WIDTH))
+        memory = aligned_zeros(self.groups * sum(items) * WIDTH)
         found, first = [], 0
         for count in items:
             end = first + self.groups * count * WIDTH
@@ -111,131 +117,137 @@ class LaneTrainer:
             first = end
         return found
 
-    def _enter(self, k: int, plan: Plan) -> LaneRun:
-        group, lane = at = divmod(k, WIDTH)
-        base = self._initial_loss(plan)
-        run = LaneRun(
-            plan,
-            base,
-            plan.data.d,
-            w_plus=self.w_plus[group, :, lane],
-            w_minus=self.w_minus[group, :, lane],
-            beta=self.beta[group, :, lane],
-            nu=self.nu[group, :, lane],
-            low=self.low[group, :, lane],
-        )
-        run.w_plus[:] = run.w_minus[:] = plan.alpha / math.sqrt(2.0)
-        self.y[group, :, lane] = plan.data.y
-        self.tol[at] = plan.tol if plan.tol > 0.0 else -1.0
-        self.limit[at] = blow_up_limit(base)
-        self.decay[at], self.rho[at] = plan.weight_decay, plan.phases[0].algorithm.rho
-        self.active[at] = True
-        run.history.append((0, 0, run.loss, run.test_loss()))
-        return run
+    def _enter(self) -> None:
+        """Set the initial states, eight at a time, and note the losses there."""
+        plans, count = self.plans, len(self.plans)
+        for group in range(self.groups):
+            part = plans[group * WIDTH : (group + 1) * WIDTH]
+            scales = np.array([plan.alpha for plan in part]).T / math.sqrt(2.0)
+            self.w_plus[group, :, : len(part)] = self.w_minus[group, :, : len(part)] = scales
+            self.y[group, :, : len(part)] = np.array([plan.data.y for plan in part]).T
+        begun: dict[int, tuple[float, float]] = {}
+        for plan in plans:
+            if id(plan.data) not in begun:
+                begun[id(plan.data)] = self._initial_losses(plan)
+            base, test = begun[id(plan.data)]
+            self.runs.append(LaneRun(plan, base, [(0, 0, base, test)]))
+        self.tol[:count] = [plan.tol if plan.tol > 0.0 else -1.0 for plan in plans]
+        self.limit[:count] = [blow_up_limit(run.loss) for run in self.runs]
+        self.decay[:count] = [plan.weight_decay for plan in plans]
+        self.rho[:count] = [plan.phases[0].algorithm.rho for plan in plans]
 
-    def _initial_loss(self, plan: Plan) -> float:
-        """Return the loss at beta = 0, once for each set of labels."""
-        key = id(plan.data)
-        if key not in self.begun:
-            base = float(mean_loss(self.X, plan.data.y, np.zeros(plan.data.d)))
-            if not np.isfinite(base):
-                raise InputError("alpha, X and y are so large that the initial loss overflows")
-            self.begun[key] = base
-        return self.begun[key]
+    def _initial_losses(self, plan: Plan) -> tuple[float, float]:
+        """Losses at beta = 0, on the data and on the test set."""
+        beta = np.zeros(self.d)
+        base = float(mean_loss(self.X, plan.data.y, beta))
+        if not np.isfinite(base):
+            raise InputError("alpha, X and y are so large that the initial loss overflows")
+        return base, loss_on_test(plan, beta)
 
-    def run(self, report: Callable[[float], None] | None = None) -> list[LaneRun | Trainer]:
-        """Carry out all plans; returns their ends in order."""
+    def run(self, report: Callable[[float], None]) -> Iterator[None]:
+        """Carry out all plans piece by piece; ``runs`` has their ends, in order."""
         last = int(self.plans[0].marks[-1])
-        n, d = self.X.shape
-        chunk = max(1, min(_CHUNK, _WORK // (n * d * WIDTH * self.groups)))
-        for mark in self.plans[0].marks:
-            while self.step < mark and self.active.any():
-                self._advance(min(chunk, int(mark) - self.step))
-                if report is not None:
-                    report(self.step / last)
+        for mark in self.plans[0].marks.tolist():
+            while self.step < mark and self.left:
+                self._advance(self._piece(mark - self.step), mark)
+                report(self.step / last)
+                yield
             if self.step == mark:
-                self._note(range(len(self.plans)))
-        for k in range(len(self.plans)):
-            self._leave(k)
+                self._note(np.flatnonzero(self.active).tolist())
         if self.design is not None:
             tiles.rotate(self.design, False, self.nu)
-        return self.runs
+        for k in np.flatnonzero(self.active).tolist():
+            self._leave(k)
+        self._hand_over()
 
-    def _advance(self, size: int) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.step += self._kernel(size)
+    def _piece(self, left: int) -> int:
+        """Return the steps of the next piece: half of those left, within bounds on its work.
+
+        As pieces shrink towards the end, threads that share jobs by the piece end together. The
+        kernels of :mod:`.lanes` go as far as they may: where they stop shows in the last bits.
+        """
+        work = self.n * self.d * WIDTH * self.groups
+        most = max(1, min(_CHUNK, _WORK // work))
+        if self.design is not None:
+            most = min(most, max(-(-left // 2), _LEAST_WORK // work))
+        return min(left, most)
+
+    def _advance(self, size: int, mark: int) -> None:
+        """Carry out a piece; runs that end with it show at once in the next one, if not here."""
+        done = self._kernel(size)
+        self.step += done
+        if done == size and self.step < mark:
+            return
         going = (self.loss > self.tol) & (self.loss <= self.limit)
         for k in np.flatnonzero(self.active & ~going).tolist():
-            at = divmod(k, WIDTH)
-            if not self.loss[at] <= self.limit[at]:
+            if not self.loss[k] <= self.limit[k]:
                 self._remove(k)
             else:
                 self._note([k])
                 self._leave(k, "converged")
 
+    def _constant_gammas(self) -> Array | None:
+        """Step sizes (1, groups * WIDTH) of all steps, None if a plan has its own for each step."""
+        gammas = np.zeros((1, self.active.size))
+        for k, plan in enumerate(self.plans):
+            step_size = plan.phases[0].step_size
+            if not isinstance(step_size, float):
+                return None
+            gammas[0, k] = step_size
+        return gammas
+
     def _gammas(self, size: int) -> Array:
         """Step sizes of the next steps, (size or 1, groups * WIDTH), zero where a run has ended."""
-        chosen = [plan.phases[0].step_size for plan in self.plans]
-        rows = 1 if all(isinstance(step_size, float) for step_size in chosen) else size
-        gammas = np.zeros((rows, self.groups, WIDTH))
-        for k, step_size in enumerate(chosen):
-            group, lane = at = divmod(k, WIDTH)
-            if not isinstance(step_size, float):
-                step_size = step_size[self.step : self.step + size]
-            if self.active[at]:
-                gammas[:, group, lane] = step_size
-        return gammas.reshape(rows, -1)
+        if self.gammas is not None:
+            return self.gammas
+        gammas = np.zeros((size, self.active.size))
+        for k in np.flatnonzero(self.active).tolist():
+            gammas[:, k] = self.plans[k].phases[0].gammas(self.step, self.step + size)
+        return gammas
 
     def _kernel(self, size: int) -> int:
         rule = self.plans[0].phases[0].algorithm
-        n, d = self.X.shape
-        _, m = rule.resolve(n)
-        per_lane = (self.decay, self.loss, self.tol, self.limit)
-        state = (self.w_plus, self.w_minus, self.beta, self.nu, self.low)
-        common: tuple[Any, ...] = (
-            self.X,
-            self.y.ravel(),
-            size,
-            self._gammas(size),
-            *(array.ravel() for array in (*per_lane, *state)),
-        )
+        common = (self.y.ravel(), size, self._gammas(size), *self.flat)
         if self.design is not None:
-            return self._tiles(self.design, common[1:])
+            return self._tiles(self.design, common)
         if rule.rho == 0.0:
-            return int(lanes.run_plain(*common))
+            return int(lanes.run_plain(self.X, *common))
+        m = self.n if rule.m is None else rule.m
         if m == 1 and rule.ascent_steps == 1:
-            whole = n * d <= _WHOLE_BELOW
-            return int(lanes.run_examples(*common, self.rho.ravel(), rule.normalized, whole))
+            whole = self.n * self.d <= _WHOLE_BELOW
+            return int(lanes.run_examples(self.X, *common, self.rho, rule.normalized, whole))
         return int(
-            lanes.run_blocks(*common, self.rho.ravel(), m, rule.normalized, rule.ascent_steps)
+            lanes.run_blocks(self.X, *common, self.rho, m, rule.normalized, rule.ascent_steps)
         )
 
     def _tiles(self, design: tiles.TileDesign, common: tuple[Any, ...]) -> int:
         rule, scratch = self.plans[0].phases[0].algorithm, self.scratch.ravel()
-        self.beta *= 2.0
         if rule.rho == 0.0:
-            done = tiles.run_plain(design, *common, scratch)
-        else:
-            kernel = tiles.run_examples if design.X2.size else tiles.run_whole
-            done = kernel(design, *common, self.rho.ravel(), rule.normalized, scratch)
-        self.beta *= 0.5
-        return int(done)
+            return int(tiles.run_plain(design, *common, scratch))
+        kernel = tiles.run_examples if design.X2.size else tiles.run_whole
+        return int(kernel(design, *common, self.rho, rule.normalized, scratch))
 
     def _note(self, which: Sequence[int]) -> None:
         for k in which:
-            run, at = self.runs[k], divmod(k, WIDTH)
-            if self.active[at] and run.history[-1][0] != self.step:
-                run.loss = float(self.loss[at])
-                run.history.append((self.step, 0, run.loss, run.test_loss()))
+            run = self.runs[k]
+            if run.history[-1][0] != self.step:
+                run.loss = float(self.loss[k])
+                run.history.append((self.step, 0, run.loss, self._test_loss(k)))
+
+    def _test_loss(self, k: int) -> float:
+        plan, (group, lane) = self.plans[k], divmod(k, WIDTH)
+        if plan.data.test is None:
+            return math.nan
+        beta = np.ascontiguousarray(self.beta[group, :, lane])
+        return loss_on_test(plan, beta if self.design is None else 0.5 * beta)
 
     def _leave(self, k: int, status: Status = "max_steps") -> None:
         """Freeze run k where it is."""
-        run, at = self.runs[k], divmod(k, WIDTH)
-        if self.active[at]:
-            run.step, run.status, run.loss = self.step, status, float(self.loss[at])
-            phase = run.plan.phases[0]
-            run.done.append(Phase(phase.algorithm, phase.step_size, self.step))
-            self._retire(k)
+        run, phase = self.runs[k], self.plans[k].phases[0]
+        run.step, run.status, run.loss = self.step, status, float(self.loss[k])
+        whole = self.step == phase.steps
+        run.done.append(phase if whole else Phase(phase.algorithm, phase.step_size, self.step))
+        self._retire(k)
 
     def _remove(self, k: int) -> None:
         """Repeat run k alone; its lane goes on with zeros."""
@@ -248,5 +260,18 @@ class LaneTrainer:
         self._retire(k)
 
     def _retire(self, k: int) -> None:
-        at = divmod(k, WIDTH)
-        self.active[at], self.tol[at], self.limit[at] = False, -1.0, np.inf
+        self.active[k], self.tol[k], self.limit[k] = False, -1.0, np.inf
+        self.left -= 1
+        if self.gammas is not None:
+            self.gammas[0, k] = 0.0
+
+    def _hand_over(self) -> None:
+        """Give each run a copy of its numbers."""
+        if self.design is not None:
+            self.beta *= 0.5
+        state = (self.beta, self.w_plus, self.w_minus, self.nu, self.low)
+        for group in range(self.groups):
+            block = np.concatenate([array[group] for array in state])
+            for lane, run in enumerate(self.runs[group * WIDTH : (group + 1) * WIDTH]):
+                if isinstance(run, LaneRun):
+                    run.numbers = frozen(block[:, lane])

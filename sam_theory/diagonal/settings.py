@@ -220,9 +220,10 @@ class Meter:
         """Progress of one job."""
 
         def report(fraction: float) -> None:
+            if self.progress is None:
+                return
             with self.lock:
                 self.done[job] = fraction * self.sizes[job]
-                if self.progress is not None:
-                    self.progress(sum(self.done) / sum(self.sizes))
+                self.progress(sum(self.done) / sum(self.sizes))
 
         return report

@@ -33,11 +33,16 @@ _FLAGS = ("contract", "nsz")
 
 def aligned(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Flat copy that begins at a multiple of 64 bytes, so that no register crosses a cache line."""
-    memory = np.empty(values.size + 8)
-    skip = (-memory.ctypes.data % 64) // 8
-    out: npt.NDArray[np.float64] = memory[skip : skip + values.size]
+    out = aligned_zeros(values.size)
     out[:] = values.ravel()
     return out
+
+
+def aligned_zeros(count: int) -> npt.NDArray[np.float64]:
+    """Flat zeros that begin at a multiple of 64 bytes."""
+    memory = np.zeros(count + 8)
+    skip = (-memory.ctypes.data % 64) // 8
+    return memory[skip : skip + count]
 
 
 class Lanes(types.Type):

@@ -147,6 +147,51 @@ def test_result_depends_on_its_setting_alone():
     assert largest_difference(whole, steps=200) <= 1e-13
 
 
+@pytest.mark.parametrize("rest", [{}, {"record": 100, "tol": 1e-2}])
+def test_no_bit_depends_on_the_pieces_of_a_run(rest, monkeypatch):
+    data = st.sparse_regression(n_test=10)
+    chosen = many(data, RULES[:3], 9)
+    chosen.append(st.Setting(algorithm=st.gd(), alpha=0.1, step_size=9.0))
+    chosen.append(st.Setting(algorithm=st.gd(), alpha=0.1, step_size=np.linspace(0.1, 0.01, 300)))
+    whole, sizes, piece = {}, set(), lane_loop.LaneTrainer._piece
+
+    def seen(trainer, left):
+        sizes.add(piece(trainer, left))
+        return piece(trainer, left)
+
+    monkeypatch.setattr(lane_loop.LaneTrainer, "_piece", seen)
+    for least in (1 << 40, 1 << 18, 1):
+        monkeypatch.setattr(lane_loop, "_LEAST_WORK", least)
+        batch = st.descend_batch(data, chosen, steps=300, threads=2, **rest)
+        for k, run in enumerate(batch):
+            assert run.table.equals(whole.setdefault(k, run).table)
+            assert all(np.array_equal(getattr(run, x), getattr(whole[k], x)) for x in STATE)
+    assert min(sizes) == 1
+    assert max(sizes) == rest.get("record", 300)
+
+
+@pytest.mark.parametrize("position", [0, 2])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"alpha": 1e9}, "alpha must lie between 1e-150 and 1e\\+06, got 1e\\+09"),
+        ({"alpha": np.nan}, "alpha must be positive and finite, got nan"),
+        ({"algorithm": 3}, "algorithm must be an Algorithm, not int"),
+        ({"algorithm": st.m_sam(0.1, 7)}, "m = 7 does not divide n = 20"),
+        ({"step_size": None}, "step_size is required"),
+        ({"step_size": np.ones(3)}, r"step_size has shape \(3,\), expected \(5,\) for steps"),
+        ({"seed": -1}, "seed must be >= 0, not -1"),
+        ({"data": 5}, "data must be a Regression, not int"),
+    ],
+)
+def test_every_setting_is_checked(position, bad, message):
+    usual = {"algorithm": st.gd(), "alpha": 0.1, "step_size": 0.1}
+    chosen = [st.Setting(**usual)] * 3
+    chosen[position] = st.Setting(**(usual | bad))
+    with pytest.raises(st.InputError, match=rf"^settings\[{position}\]: {message}"):
+        st.descend_batch(st.sparse_regression(), chosen, steps=5)
+
+
 @pytest.mark.parametrize("kernels", [tiles, lanes])
 def test_mixed_settings_are_caught(kernels, monkeypatch):
     if kernels is lanes:
