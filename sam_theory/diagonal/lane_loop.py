@@ -163,14 +163,11 @@ class LaneTrainer:
     def _piece(self, left: int) -> int:
         """Return the steps of the next piece: half of those left, within bounds on its work.
 
-        As pieces shrink towards the end, threads that share jobs by the piece end together. The
-        kernels of :mod:`.lanes` go as far as they may: where they stop shows in the last bits.
+        As pieces shrink towards the end, threads that share jobs by the piece end together.
         """
         work = self.n * self.d * WIDTH * self.groups
         most = max(1, min(_CHUNK, _WORK // work))
-        if self.design is not None:
-            most = min(most, max(-(-left // 2), _LEAST_WORK // work))
-        return min(left, most)
+        return min(left, most, max(-(-left // 2), _LEAST_WORK // work))
 
     def _advance(self, size: int, mark: int) -> None:
         """Carry out a piece; runs that end with it show at once in the next one, if not here."""

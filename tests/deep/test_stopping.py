@@ -13,8 +13,9 @@ from sam_theory import InputError
 from sam_theory.deep.stopping import StopRequested
 
 LOOP = """
-import sys, time
+import signal, sys, time
 from sam_theory.deep.stopping import StopRequested
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs us behind
 with StopRequested() as stop:
     print("ready", flush=True)
     while not (stop.requested and "once" in sys.argv):
@@ -56,7 +57,7 @@ def test_a_second_signal_ends_it():
 def test_the_flag_and_the_old_handlers():
     seen = []
     old = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
-    mine = signal.getsignal(signal.SIGTERM)
+    mine, interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     try:
         with StopRequested() as stop:
             assert not stop.requested and stop.signal is None
@@ -67,7 +68,7 @@ def test_the_flag_and_the_old_handlers():
         with pytest.raises(ZeroDivisionError), StopRequested():
             1 / 0  # noqa: B018
         assert signal.getsignal(signal.SIGTERM) is mine
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is interrupt
     finally:
         signal.signal(signal.SIGTERM, old)
 

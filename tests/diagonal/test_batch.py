@@ -147,8 +147,11 @@ def test_result_depends_on_its_setting_alone():
     assert largest_difference(whole, steps=200) <= 1e-13
 
 
+@pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("rest", [{}, {"record": 100, "tol": 1e-2}])
-def test_no_bit_depends_on_the_pieces_of_a_run(rest, monkeypatch):
+def test_no_bit_depends_on_the_pieces_of_a_run(rest, streamed, monkeypatch):
+    if streamed:
+        stream(monkeypatch)
     data = st.sparse_regression(n_test=10)
     chosen = many(data, RULES[:3], 9)
     chosen.append(st.Setting(algorithm=st.gd(), alpha=0.1, step_size=9.0))
