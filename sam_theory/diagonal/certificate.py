@@ -31,9 +31,12 @@ from .._validate import checked_matrix, checked_vector
 from ..design import Array, Matrix
 from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
-from .compensated import UNIT, dual_image, residual_pair
+from .compensated import UNIT, dual_image, image_part, residual_pair, residual_part
+from .duality_gap import bounds_at, mirror_angle, mirror_angles
 from .newton import as_coordinates
+from .normal_matrix import is_small
 from .verified import VerifiedFactor as _Verified
+from .verified import binary_root, small_correction
 
 _SIDES = {
     "residual": "upper bound on max |X beta - y| over the independent rows",
@@ -44,6 +47,7 @@ _SIDES = {
 }
 _FLOORS = (0.0, 1e-24, 1e-16, 1e-8)
 _LARGE = 10_000_000
+_ENOUGH = 1e-10  # of max |beta|: no other weight or dual point is tried for a smaller bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,32 +154,30 @@ def certify_rows(
 ) -> Certificate:
     """Certify beta for the independent rows of a known row space (arguments already valid).
 
-    ``dual`` is a mu + mu_low, (rank,) each, to try where the mirror image of beta names none:
-    where fewer coordinates than rows are large, a beta in double precision hardly knows its mu.
+    ``dual`` is a mu + mu_low, (rank,) each, to try before the one that the mirror image of beta
+    names: where fewer coordinates than rows are large, a beta in double precision hardly knows it.
     """
     rows, target = space.independent(X)
     log_scale = 2.0 * log_alpha - math.log(2.0)
+    enough = _ENOUGH * float(np.max(np.abs(beta), initial=0.0))
+    if dual is not None and is_small(rows):
+        coordinates = np.empty_like(beta)
+        found = _small_bounds(rows, target, *dual, shift, beta, log_scale, coordinates)
+        residual, (stationarity, gap) = found
+        best = _Bounds(stationarity, gap, coordinates)
+        if best.error <= enough:
+            return _certificate(residual, best)
     theta, slope = mirror_angle(beta, log_scale)
-    misfit, misfit_error = residual_pair(rows, beta, target)
-    residual = float(np.max(np.abs(misfit) + misfit_error, initial=0.0))
-    enough = 1e-8 * float(np.max(np.abs(beta), initial=0.0))
+    candidate = _Candidate(rows, beta, shift, theta, slope, log_scale)
+    misfit = residual_pair(rows, beta, target)
+    residual = float(np.max(np.abs(misfit[0]) + misfit[1], initial=0.0))
     best = _Bounds(math.inf, math.inf, np.full(beta.shape, math.inf))
     for weight in _weights(slope, rows.shape[0]):
-        # No name holds the factor, which may be as large as the data, while the next is made.
-        factor = _Verified(rows, weight)
-        kappa = factor.correction_norm(misfit, misfit_error)
-        if not math.isfinite(kappa):
-            continue
-        away, mu = factor.root * kappa, _dual_fit(factor, theta, shift)
-        del factor
-        for guess in (mu,) if dual is None else (mu, dual):
-            bounds = _bounds(rows, away, guess, beta, theta, slope, log_scale, shift)
+        for bounds in candidate.bounds(weight, misfit, dual):
             best = min(best, bounds, key=lambda found: found.error)
             if best.error <= enough:
-                break
-        if best.error <= enough:
-            break
-    return Certificate(residual, best.stationarity, best.gap, best.error, best.coordinates)
+                return _certificate(residual, best)
+    return _certificate(residual, best)
 
 
 def _weights(slope: Array, n: int) -> Iterator[Array]:
@@ -201,119 +203,82 @@ class _Bounds:
         return float(np.max(self.coordinates, initial=0.0))
 
 
-def _dual_fit(factor: _Verified, theta: Array, shift: Array) -> tuple[Array, Array]:
-    """Return a mu + mu_low, (n,) each, for which X^T mu + shift is about theta."""
-    X = factor.X
-    n = X.shape[0]
-    mu, low = np.zeros(n), np.zeros(n)
-    if n == 0:
+def _certificate(residual: float, best: _Bounds) -> Certificate:
+    return Certificate(residual, best.stationarity, best.gap, best.error, best.coordinates)
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A beta (d,) with its mirror image theta and slope D, for independent rows X."""
+
+    X: Matrix
+    beta: Array
+    shift: Array
+    theta: Array
+    slope: Array
+    log_scale: Array
+
+    def bounds(
+        self, weight: Array, misfit: tuple[Array, Array], dual: tuple[Array, Array] | None
+    ) -> Iterator[_Bounds]:
+        """Yield what follows from a weight W and the known dual point, then from a fitted one."""
+        factor = _Verified(self.X, weight)
+        kappa = factor.correction_norm(*misfit)
+        if math.isfinite(kappa):
+            away = factor.root * kappa
+            if dual is not None:
+                yield self._bounds(away, dual)
+            dual = self._dual_fit(factor)
+            # It may be as large as the data.
+            del factor
+            yield self._bounds(away, dual)
+
+    def _dual_fit(self, factor: _Verified) -> tuple[Array, Array]:
+        """Return a mu + mu_low, (n,) each, for which X^T mu + shift is about theta."""
+        n = self.X.shape[0]
+        mu, low = np.zeros(n), np.zeros(n)
+        if n == 0:
+            return mu, low
+        floor = 4.0 * UNIT * (1.0 + float(np.max(np.abs(self.theta))))
+        gap, misfit = self.theta - self.shift, math.inf
+        for _ in range(8):
+            total = mu + (step := factor.fit(gap))
+            back = total - mu
+            low = low + ((mu - (total - back)) + (step - back))
+            mu = total
+            high, rest, _ = dual_image(self.X, mu, low, self.shift)
+            gap = (self.theta - high) - rest
+            misfit, former = float(np.max(np.abs(gap))), misfit
+            if not floor < misfit < 0.5 * former:
+                break
         return mu, low
-    floor = 4.0 * UNIT * (1.0 + float(np.max(np.abs(theta))))
-    gap, misfit = theta - shift, math.inf
-    for _ in range(8):
-        total = mu + (step := factor.fit(gap))
-        back = total - mu
-        low = low + ((mu - (total - back)) + (step - back))
-        mu = total
-        high, rest, _ = dual_image(X, mu, low, shift)
-        gap = (theta - high) - rest
-        misfit, former = float(np.max(np.abs(gap))), misfit
-        if not floor < misfit < 0.5 * former:
-            break
-    return mu, low
 
-
-def _bounds(
-    X: Matrix,
-    away: Array,
-    dual: tuple[Array, Array],
-    beta: Array,
-    theta: Array,
-    slope: Array,
-    log_scale: Array,
-    shift: Array,
-) -> _Bounds:
-    """Return what follows from a dual point and the distance ``away`` (d,) of beta_f from beta."""
-    high, rest, rounding = dual_image(X, *dual, shift)
-    tilt = (theta - high) - rest
-    rounding += 2.0 * UNIT * np.abs(tilt)
-    rounding += 8.0 * UNIT * (np.abs(theta) + np.abs(log_scale) + 1.0)
-    stationarity = float(np.max(np.abs(tilt) + rounding, initial=0.0)) / 2.0
-    gap = _divergence(beta, away, theta, tilt, rounding, slope, log_scale)
-    if not math.isfinite(gap):
-        return _Bounds(stationarity, math.inf, np.full(beta.shape, math.inf))
-    gap *= 1.0 + 1e-12 + 2.0 * beta.shape[0] * UNIT
-    reach = np.abs(beta) + away
-    scale = np.exp(log_scale)
-    radius = gap + math.sqrt(gap) * np.sqrt(gap + 2.0 * (reach + scale))
-    radius = math.sqrt(2.0 * gap) * np.sqrt(np.hypot(reach + radius, scale))
-    return _Bounds(stationarity, gap / 2.0, (away + radius) * (1.0 + 1e-12))
-
-
-def mirror_angle(beta: Array, log_scale: Array) -> tuple[Array, Array]:
-    """Return theta = arcsinh(beta/A) and D = sqrt(beta^2 + A^2), (d,) each, for A = e^log_scale."""
-    theta, slope = np.empty_like(beta), np.empty_like(beta)
-    _mirror_angles(beta, log_scale, theta, slope)
-    return theta, slope
+    def _bounds(self, away: Array, dual: tuple[Array, Array]) -> _Bounds:
+        """Return what follows from a dual point where beta_f is within ``away`` (d,) of beta."""
+        coordinates = np.empty_like(self.beta)
+        image = dual_image(self.X, *dual, self.shift)
+        angle = self.theta, self.slope, self.log_scale
+        stationarity, gap = bounds_at(*image, away, self.beta, *angle, coordinates)
+        return _Bounds(stationarity, gap, coordinates)
 
 
 @numba.njit(cache=True, nogil=True)
-def _mirror_angles(beta, log_scale, theta, slope):  # type: ignore[no-untyped-def]
-    for j in range(beta.shape[0]):
-        theta[j], slope[j] = _angle(beta[j], log_scale[j])
+def _small_bounds(X, y, mu, low, shift, beta, log_scale, coordinates):  # type: ignore[no-untyped-def]
+    """Write the bounds by the dual point mu + low and W = D; returns the other three numbers.
 
-
-@numba.njit(cache=True, nogil=True)
-def _angle(beta, log_scale):  # type: ignore[no-untyped-def]
-    scale = math.exp(log_scale)
-    slope = math.hypot(beta, scale)
-    size = abs(beta)
-    if scale > 1e-290 and size < 1e150 * scale:
-        return math.asinh(beta / scale), slope
-    if size == 0.0:
-        return 0.0, slope
-    return math.copysign(math.log(size) + math.log(2.0) - log_scale, beta), slope
-
-
-@numba.njit(cache=True, nogil=True)
-def _divergence(beta, away, theta, tilt, rounding, slope, log_scale):  # type: ignore[no-untyped-def]
-    """Upper bound on the divergence (of 2 phi) of beta_f from the dual point b.
-
-    beta_f is within ``away`` (d,) of beta and theta(b) within ``rounding`` of theta(beta) - tilt.
+    They are those of the general path, for a small dense X; infinite where that must be taken.
     """
-    gap = 0.0
-    for j in range(beta.shape[0]):
-        # Near: |theta(beta_f) - theta(b)| <= T gives at most D(beta_f) (e^T - 1 - T).
-        first, total = math.inf, math.inf
-        span = abs(tilt[j]) + rounding[j]
-        if away[j] < 0.5 * slope[j]:
-            total = span + away[j] / (slope[j] - away[j])
-            growth = 0.5 * total**2 * (1.0 + total) if total <= 1.0 else math.expm1(total) - total
-            first = (slope[j] + away[j]) * growth
-        if not first < math.inf:
-            first = math.inf
-        if total > 1e-3:
-            image = theta[j] - tilt[j]
-            unsure = rounding[j] + 2.0**-53 * abs(image)
-            first = min(first, _corners(beta[j], away[j], image, unsure, log_scale[j]))
-        gap += first
-    return gap
-
-
-@numba.njit(cache=True, nogil=True)
-def _corners(beta, away, image, unsure, log_scale):  # type: ignore[no-untyped-def]
-    """Bound the divergence of one coordinate by itself; it is largest at corners of the box."""
-    worst = 0.0
-    for side in (-1.0, 1.0):
-        end = beta + side * away
-        angle, end_slope = _angle(end, log_scale)
-        for turn in (-1.0, 1.0):
-            other = image + turn * unsure
-            grown = 0.5 * math.exp(abs(other) + log_scale)
-            image_slope = grown + 0.5 * math.exp(log_scale - abs(other))
-            product = end * (angle - other)
-            rounding = (abs(product) + end_slope + image_slope) * 1e-14 * (1.0 + abs(other))
-            value = product - end_slope + image_slope + rounding
-            if not value <= worst:
-                worst = value if value == value else math.inf
-    return worst
+    n, d = X.shape
+    theta, slope, misfit, error = np.empty(d), np.empty(d), np.empty(n), np.empty(n)
+    mirror_angles(beta, log_scale, theta, slope)
+    residual_part(X, beta, y, 0, n, misfit, error)
+    residual = 0.0
+    for i in range(n):
+        residual = max(residual, abs(misfit[i]) + error[i])
+    root = binary_root(slope)
+    away = root * small_correction(X, root, misfit, error)
+    high, rest, rounding = shift.copy(), np.zeros(d), np.abs(shift)
+    image_part(X, mu, low, 0, d, high, rest, rounding)
+    return residual, bounds_at(
+        high, rest, rounding, away, beta, theta, slope, log_scale, coordinates
+    )

@@ -51,14 +51,13 @@ def is_small(X: Matrix) -> bool:
 
 
 @numba.njit(inline="always")
-def weighted_square(X, weight):  # type: ignore[no-untyped-def]
-    """Return X diag(weight) X^T for a dense X (n, d), weight (d,) >= 0."""
+def weighted_square(X, root):  # type: ignore[no-untyped-def]
+    """Return X diag(root)^2 X^T for a dense X (n, d), root (d,)."""
     n, d = X.shape
     weighted = np.empty((n, d))
-    for j in range(d):
-        root = np.sqrt(weight[j])
-        for i in range(n):
-            weighted[i, j] = root * X[i, j]
+    for i in range(n):
+        for j in range(d):
+            weighted[i, j] = root[j] * X[i, j]
     return np.dot(weighted, weighted.T)
 
 
@@ -85,7 +84,7 @@ def lower_root(M):  # type: ignore[no-untyped-def]
 def _small_solve(X, weight, rhs, trusted, step, move):  # type: ignore[no-untyped-def]
     """Write K^-1 rhs and X^T K^-1 rhs; returns whether the Cholesky factor of K is trusted."""
     n = X.shape[0]
-    K = weighted_square(X, weight)
+    K = weighted_square(X, np.sqrt(weight))
     L, positive = lower_root(K)
     if not positive:
         return False

@@ -109,7 +109,7 @@ def _metric_root(P, m, rho):
 @numba.njit(cache=True, nogil=True)
 def _dense_factorize(X, m, rho, s, back, forward, turned, rates):
     n = X.shape[0]
-    P = weighted_square(X, s)
+    P = weighted_square(X, np.sqrt(s))
     if not np.sum(np.abs(P)) < 1e140:
         return False
     L, positive = _metric_root(P, m, rho)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
@@ -34,9 +35,103 @@ from ..design import (
     scaled_gram,
 )
 from .compensated import UNIT
+from .normal_matrix import lower_root, weighted_square
 
 _COMFORTABLE = 0.01
+_USEFUL = 0.5  # least relative error of the inverse factor that proves nothing
 _SMALLEST = 1e-280  # products of rows with larger squares lose nothing to underflow
+
+
+@numba.njit(cache=True, nogil=True)
+def _absolute_product(transposed, values):  # type: ignore[no-untyped-def]
+    """Return |T| values for a lower triangle T, given as T^T (n, n), and values (n,) >= 0."""
+    n = transposed.shape[0]
+    out = np.zeros(n)
+    for k in range(n):
+        for i in range(k, n):
+            out[i] += abs(transposed[k, i]) * values[k]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _solve_error(upper, solution):  # type: ignore[no-untyped-def]
+    """Bound on the backward error of a solve with L = upper^T in terms of |solution| (n,)."""
+    return 2.0 * (upper.shape[0] + 4) * UNIT * _absolute_product(upper, solution)
+
+
+@numba.njit(cache=True, nogil=True)
+def _wrong(upper, inverse, row):  # type: ignore[no-untyped-def]
+    """Bound on |E| row in units of row; ``inverse`` is Y^T."""
+    return np.max(_solve_error(upper, _absolute_product(inverse, row)) / row)
+
+
+@numba.njit(cache=True, nogil=True)
+def _inverse_times(inverse, row, wrong, values):  # type: ignore[no-untyped-def]
+    """Upper bound on |L^-1| values for values (n,) >= 0."""
+    # |E| row <= wrong row, so (I - |E|)^-1 v <= v + wrong/(1 - wrong) max(v/row) row.
+    excess = wrong / (1.0 - wrong) * np.max(values / row)
+    return (1.0 + 1e-10) * _absolute_product(inverse, values + excess * row)
+
+
+@numba.njit(cache=True, nogil=True)
+def _cholesky_defect(inverse, row, wrong, d):  # type: ignore[no-untyped-def]
+    """Bound on |L^-1 F L^-T| for a Cholesky factor of a computed Gram matrix."""
+    reach = _inverse_times(inverse, row, wrong, row)
+    return 1.01 * (d + 2 * row.shape[0] + 20) * UNIT * np.sum(reach * reach)
+
+
+@numba.njit(cache=True, nogil=True)
+def _correction(upper, inverse, row, wrong, defect, half, misfit_error):  # type: ignore[no-untyped-def]
+    """Upper bound on sqrt(m^T K^-1 m) for half = L^-1 misfit, as computed."""
+    error = _solve_error(upper, np.abs(half)) + misfit_error
+    lost = _inverse_times(inverse, row, wrong, error)
+    total = np.sqrt(np.sum(half * half)) + np.sqrt(np.sum(lost * lost))
+    return total / np.sqrt(1.0 - defect) * (1.0 + 1e-12)
+
+
+@numba.njit(cache=True, nogil=True)
+def binary_root(weight):  # type: ignore[no-untyped-def]
+    """Return weight^(1/2) in units of the power of two above the largest; weight (d,) >= 0."""
+    root = np.sqrt(weight)
+    exponent = -math.frexp(np.max(root))[1]
+    for j in range(root.shape[0]):
+        root[j] = math.ldexp(root[j], exponent)
+    return root
+
+
+@numba.njit(cache=True, nogil=True)
+def small_correction(X, root, misfit, misfit_error):  # type: ignore[no-untyped-def]
+    """Return ``correction_norm`` by the Cholesky factor of a small dense X, infinite if useless."""
+    n, d = X.shape
+    if n > d:
+        return math.inf
+    K = weighted_square(X, root)
+    square = np.diag(K)
+    if not (np.min(square) > _SMALLEST and np.max(square) < math.inf):
+        return math.inf
+    lower, positive = lower_root(K)
+    if not positive:
+        return math.inf
+    inverse = np.zeros((n, n))
+    for k in range(n):
+        for i in range(k, n):
+            rest = 1.0 if i == k else 0.0
+            for p in range(k, i):
+                rest -= lower[i, p] * inverse[k, p]
+            inverse[k, i] = rest / lower[i, i]
+    half = misfit.copy()
+    for i in range(n):
+        for k in range(i):
+            half[i] -= lower[i, k] * half[k]
+        half[i] /= lower[i, i]
+    upper, row = lower.T.copy(), np.sqrt(square) * (1.0 + 1e-10)
+    wrong = _wrong(upper, inverse, row)
+    if not wrong < _USEFUL:
+        return math.inf
+    defect = _cholesky_defect(inverse, row, wrong, d)
+    if not defect < _COMFORTABLE:
+        return math.inf
+    return _correction(upper, inverse, row, wrong, defect, half, misfit_error)
 
 
 class VerifiedFactor:
@@ -47,8 +142,7 @@ class VerifiedFactor:
 
     def __init__(self, X: Matrix, weight: Array) -> None:
         self.X = X
-        root = np.sqrt(weight)
-        self.root = np.ldexp(root, -math.frexp(float(np.max(root)))[1])
+        self.root = binary_root(weight)
         self.defect = math.inf
         self.basis: Array | None = None
         self.pivot: npt.NDArray[np.intp] | slice = slice(None)
@@ -68,8 +162,7 @@ class VerifiedFactor:
             return
         lower, info = lapack.dpotrf(gram.T, lower=1, clean=1, overwrite_a=1)
         if info == 0 and self._invert(lower, np.sqrt(square)):
-            reach = self._inverse_times(self.row)
-            self.defect = 1.01 * (d + 2 * n + 20) * UNIT * float(reach @ reach)
+            self.defect = float(_cholesky_defect(*self._inverse, d))
 
     def _orthogonal(self) -> None:
         n, d = self.X.shape
@@ -91,9 +184,8 @@ class VerifiedFactor:
         self.basis = basis
         norm = np.sqrt(np.einsum("ij,ij->i", basis, basis))
         # Rounding of the basis and of the weighted rows, row by row.
-        lost = float(
-            np.linalg.norm(self._inverse_times(self._solve_error(norm) + 3.0 * UNIT * self.row))
-        )
+        error = _solve_error(lower.T, norm) + 3.0 * UNIT * self._inverse[1]
+        lost = float(np.linalg.norm(_inverse_times(*self._inverse, error)))
         size = float(np.linalg.norm(norm))
         gram = basis @ basis.T
         gram.flat[:: n + 1] -= 1.0
@@ -104,21 +196,10 @@ class VerifiedFactor:
         """Take a factor and the norms of the rows of X diag(root); False if it is useless."""
         n = row.shape[0]
         inverse, _ = lapack.dtrtrs(lower, np.eye(n, order="F"), lower=1, overwrite_b=1)
-        self.lower, self.row = lower, row * (1.0 + 1e-10)
-        self.size, self.inverse = np.abs(lower), np.abs(inverse, out=inverse)
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.wrong = float(np.max(self._solve_error(self.inverse @ self.row) / self.row))
-        return self.wrong < 0.5
-
-    def _solve_error(self, solution: Array) -> Array:
-        """Bound on the backward error of a triangular solve in terms of |solution| (n,)."""
-        return 2.0 * (self.row.shape[0] + 4) * UNIT * (self.size @ solution)
-
-    def _inverse_times(self, values: Array) -> Array:
-        """Upper bound on |L^-1| values for values (n,) >= 0."""
-        # |E| row <= wrong row, so (I - |E|)^-1 v <= v + wrong/(1 - wrong) max(v/row) row.
-        excess = self.wrong / (1.0 - self.wrong) * float(np.max(values / self.row))
-        return (1.0 + 1e-10) * (self.inverse @ (values + excess * self.row))
+        self.lower, row = lower, row * (1.0 + 1e-10)
+        wrong = float(_wrong(lower.T, inverse.T, row))
+        self._inverse = inverse.T, row, wrong
+        return wrong < _USEFUL
 
     def correction_norm(self, misfit: Array, misfit_error: Array) -> float:
         """Upper bound on sqrt(m^T K^-1 m) for the m (n,) within misfit_error of misfit."""
@@ -127,9 +208,8 @@ class VerifiedFactor:
         if not self.defect < 1.0:
             return math.inf
         half, _ = lapack.dtrtrs(self.lower, misfit[self.pivot], lower=1)
-        error = self._solve_error(np.abs(half)) + misfit_error[self.pivot]
-        total = np.linalg.norm(half) + np.linalg.norm(self._inverse_times(error))
-        return float(total / math.sqrt(1.0 - self.defect) * (1.0 + 1e-12))
+        error = misfit_error[self.pivot]
+        return float(_correction(self.lower.T, *self._inverse, self.defect, half, error))
 
     def fit(self, target: Array) -> Array:
         """Return about the mu (n,) that minimises sum W (target - X^T mu)^2, target (d,)."""

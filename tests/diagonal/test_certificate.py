@@ -9,6 +9,7 @@ from scipy import sparse
 
 from sam_theory import InputError, certify, minimize_potential
 from sam_theory.diagonal import certificate as module
+from sam_theory.row_space import find_row_space
 
 
 def assert_bounds_hold(certificate, beta, exact):
@@ -34,7 +35,10 @@ def survey(count, seed):
     return np.array(ratios), np.array(relative)
 
 
-def test_no_error_exceeds_its_bound():
+@pytest.mark.parametrize("path", ["small", "general"])
+def test_no_error_exceeds_its_bound(path, monkeypatch):
+    if path == "general":
+        monkeypatch.setattr(module, "is_small", lambda X: False)
     ratios, relative = survey(120, seed=1)
     assert np.median(ratios) < 1e5
     assert np.median(relative) < 1e-12
@@ -68,6 +72,36 @@ def test_a_wrong_candidate_is_seen(size, along):
         error = assert_bounds_hold(given, wrong, exact)
         assert error > 0.5 * size
         assert size > 0.1 or given.error_bound < 1e3 * np.sqrt(size)
+
+
+def test_a_wrong_candidate_is_seen_whatever_dual_point_is_offered():
+    rng = np.random.default_rng(3)
+    finite = 0
+    for size in (1e-13, 1e-9, 1e-3):
+        X, y = rng.standard_normal((6, 12)), rng.standard_normal(6)
+        found = minimize_potential(X, y, 0.1)
+        exact = exact_minimum(X, y, 0.1, found.dual)
+        space, log_alpha = find_row_space(X, y), np.full(12, np.log(0.1))
+        mu, move = 2.0 * found.dual, rng.standard_normal(12)
+        move /= np.max(np.abs(move))
+        for off, wrong in ((0.0, size), (size, 0.0), (size, size)):
+            dual = mu + off * rng.standard_normal(6), np.zeros(6)
+            beta = found.beta + wrong * move
+            given = module.certify_rows(X, space, log_alpha, beta, np.zeros(12), dual)
+            assert_bounds_hold(given, beta, exact)
+            finite += given.error_bound < 0.1
+    assert finite == 9
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1e-2, 1e-8])
+def test_small_problems_have_the_bounds_of_all_others(alpha, monkeypatch):
+    X, y = np.random.default_rng(5).standard_normal((2, 8, 20))
+    y = y[:, 0]
+    small = minimize_potential(X, y, alpha).certificate
+    monkeypatch.setattr(module, "is_small", lambda X: False)
+    general = minimize_potential(X, y, alpha).certificate
+    for name in ("residual", "stationarity", "gap", "coordinate_bounds"):
+        np.testing.assert_allclose(getattr(small, name), getattr(general, name), rtol=1e-3)
 
 
 def test_the_checker_catches_a_bound_that_is_too_small():
@@ -167,6 +201,7 @@ def test_both_factors_prove_the_same(monkeypatch):
 def test_the_heaviest_columns_alone_prove_a_bound(monkeypatch):
     rng = np.random.default_rng(10)
     monkeypatch.setattr(module, "_LARGE", 0)
+    monkeypatch.setattr(module, "is_small", lambda X: False)
     used = []
     original = module._Verified.__init__
 

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from sam_theory import design
 from sam_theory.diagonal import verified
-from sam_theory.diagonal.verified import VerifiedFactor
+from sam_theory.diagonal.verified import VerifiedFactor, small_correction
 
 KINDS = ("plain", "graded", "collinear", "rows")
 
@@ -55,6 +55,7 @@ def assert_verified(factor, X):
         assert defect <= factor.defect, f"defect {float(defect):.2e} > {factor.defect:.2e}"
         kappa = mp.sqrt((half.T * mp.lu_solve(gram, half))[0])
         assert kappa <= factor.correction_norm(misfit, error)
+        assert kappa <= small_correction(X, factor.root, misfit, error)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,6 +80,17 @@ def test_the_cheap_factor_serves_ordinary_problems():
     graded = np.where(np.arange(X.shape[1]) < X.shape[0] - 1, 1.0, 1e-20)
     factor = VerifiedFactor(X, graded)
     assert X.shape[0] > 1 and factor.basis is not None and factor.defect < 1e-3
+
+
+def test_a_small_problem_has_the_cheap_factor():
+    X, weight = instance("plain", 3)
+    factor = VerifiedFactor(X, weight)
+    misfit, error = np.random.default_rng(0).random((2, X.shape[0]))
+    found = small_correction(X, factor.root, misfit, error)
+    assert found == pytest.approx(factor.correction_norm(misfit, error), rel=1e-9)
+    assert small_correction(X, np.zeros(X.shape[1]), misfit, error) == np.inf
+    assert small_correction(np.ones((2, 3)), np.ones(3), np.ones(2), np.ones(2)) == np.inf
+    assert small_correction(np.ones((3, 2)), np.ones(2), np.ones(3), np.ones(3)) == np.inf
 
 
 def test_a_factor_of_only_some_columns_is_seen(monkeypatch):
