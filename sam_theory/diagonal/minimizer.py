@@ -21,7 +21,8 @@ from ..design import Array, Matrix, transposed_product, triangle
 from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
 from .certificate import Certificate, certify_rows
-from .newton import as_coordinates, entropy_curve, solve_dual
+from .newton import as_coordinates, solve_dual
+from .newton_steps import entropy_curve
 
 ALPHA_RANGE = (1e-150, 1e6)
 

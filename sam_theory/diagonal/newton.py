@@ -20,26 +20,40 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numba
 import numpy as np
 from scipy import linalg
 
 from ..design import Array as Array
 from ..design import Matrix, product, row_largest, transposed_product, triangle
-from .compensated import UNIT, dual_image, image_part, residual_pair, residual_part
+from .compensated import dual_image, residual_pair
+from .newton_steps import (
+    BEST,
+    BROKEN,
+    FAR,
+    ITERATIONS,
+    NEAR,
+    NUMBERS,
+    QUIET,
+    SEARCH,
+    SETTLED,
+    SLOPES,
+    STEP,
+    UNITS,
+    UNSOLVED,
+    begin,
+    entropy_curve,
+    judge,
+    move_on,
+    small_steps,
+)
 from .normal_matrix import NormalMatrix, is_small
 
-_EXPONENT_LIMIT = 700.0
-_TINY = 1e-300
 _FITTED = 1e-9
 _RESOLVED = 1e-9
-_QUIET_STEPS = 6
-_UNSETTLED_STEPS = 8
 _PLAIN_BELOW = 1e-6
 _FIRST_DESCENT = 10.0
 _LEAST_DESCENT = 0.1
 _STAGE_STEPS = 60
-_FAR = 1e-3
 _REDUCTIONS = (0.1, 1e-4)  # of the error of a step, before and where Newton's are small
 
 
@@ -54,77 +68,6 @@ class DualSolution:
     converged: bool
 
 
-@numba.njit(cache=True, nogil=True)
-def _curve_point(t, scale, log_scale):  # type: ignore[no-untyped-def]
-    """Return A sinh(t) and A cosh(t); log A serves where A or they leave the normal range."""
-    size = abs(t)
-    if scale > 1e-290 and size < _EXPONENT_LIMIT:
-        grown = math.expm1(size)
-        b = 0.5 * scale * (grown + grown / (1.0 + grown))
-        s = 0.5 * scale * ((1.0 + grown) + 1.0 / (1.0 + grown))
-    else:
-        e = math.exp(size + log_scale - math.log(2.0))
-        s = e * (1.0 + math.exp(-2.0 * size))
-        b = -e * math.expm1(-2.0 * size)
-    return math.copysign(b, t), s
-
-
-@numba.njit(cache=True, nogil=True)
-def entropy_curve(
-    theta: Array, theta_low: Array, scale: Array, log_scale: Array, beta: Array, slope: Array
-) -> tuple[float, float, float, float]:
-    """Write beta = A sinh(theta) and slope = A cosh(theta) for theta + theta_low, all (d,).
-
-    log_scale = log A, A = scale.  Returns max |theta|, sum |beta|, max slope and sum slope.
-    """
-    reach, beta_sum, slope_most, slope_sum = 0.0, 0.0, 0.0, 0.0
-    for j in range(theta.shape[0]):
-        b, s = _curve_point(theta[j], scale[j], log_scale[j])
-        beta[j] = b + s * theta_low[j]
-        slope[j] = s + b * theta_low[j]
-        reach = max(reach, abs(theta[j]))
-        beta_sum += abs(beta[j])
-        slope_most = max(slope_most, slope[j])
-        slope_sum += slope[j]
-    return reach, beta_sum, slope_most, slope_sum
-
-
-@numba.njit(cache=True, nogil=True)
-def _curve_product(theta, direction, length, scale, log_scale):  # type: ignore[no-untyped-def]
-    """Return the sum of A sinh(theta + length direction) direction."""
-    total = 0.0
-    for j in range(theta.shape[0]):
-        angle = theta[j] + length * direction[j]
-        total += _curve_point(angle, scale[j], log_scale[j])[0] * direction[j]
-    return total
-
-
-@numba.njit(cache=True, nogil=True)
-def _everything(X, y, shift, mu, low, scale, log_scale, theta, beta, slope, residual):  # type: ignore[no-untyped-def]
-    """Write theta, beta, slope and y - X beta at mu + low; returns the sums of entropy_curve."""
-    theta_low, bound, row = np.empty_like(theta), np.empty_like(theta), np.empty_like(residual)
-    theta[:] = shift
-    theta_low[:] = 0.0
-    bound[:] = 0.0
-    image_part(X, mu, low, 0, X.shape[1], theta, theta_low, bound)
-    sums = entropy_curve(theta, theta_low, scale, log_scale, beta, slope)
-    residual_part(X, beta, y, 0, X.shape[0], residual, row)
-    for i in range(residual.shape[0]):
-        residual[i] = -residual[i]
-    return sums
-
-
-@numba.njit(cache=True, nogil=True)
-def _loudness(residual, noise, size):  # type: ignore[no-untyped-def]
-    """Return the largest |residual| in units of its rounding, noise size."""
-    loudest = 0.0
-    for i in range(residual.shape[0]):
-        part = abs(residual[i])
-        if not part <= loudest * noise * size[i]:
-            loudest = part / (noise * size[i]) if noise * size[i] > 0.0 else math.inf
-    return loudest
-
-
 class _Problem:
     """The dual on fixed data; evaluates points of the curve beta = A sinh(theta)."""
 
@@ -134,72 +77,99 @@ class _Problem:
         self.log_scale = 2.0 * log_alpha - math.log(2.0)
         self.scale = 0.5 * np.exp(2.0 * log_alpha)
         self.zero = np.zeros(X.shape[1])
-        self.small = is_small(X)
+        self.still_below = 2.0**-50 * (1.0 + float(np.max(np.abs(shift))))
 
     def point(self, theta: Array) -> tuple[Array, Array]:
         beta, slope = np.empty_like(theta), np.empty_like(theta)
         entropy_curve(theta, self.zero, self.scale, self.log_scale, beta, slope)
         return beta, slope
 
-    def everything(
-        self, mu: Array, low: Array, roughly: bool
-    ) -> tuple[Array, Array, Array, Array, tuple[float, float, float, float]]:
-        """Return theta, beta, slope, y - X beta and the sums of :func:`entropy_curve`.
+    def residual(self, beta: Array) -> Array:
+        """Return y - X beta, (n,), rounded once."""
+        return -residual_pair(self.X, beta, self.y)[0]
 
-        Roughly: by plain products, which do not see ``low``.
-        """
-        X, beta, slope = self.X, np.empty_like(self.shift), np.empty_like(self.shift)
-        scales = self.scale, self.log_scale
-        if self.small and not roughly:
-            theta, residual = np.empty_like(self.shift), np.empty_like(mu)
-            sums = _everything(
-                X, self.y, self.shift, mu, low, *scales, theta, beta, slope, residual
-            )
-            return theta, beta, slope, residual, sums
-        if roughly:
-            theta, theta_low = transposed_product(X, mu) + self.shift, self.zero
+
+class _Search:
+    """Newton's iteration from ``start`` (zero when None): mu + low (n,) and what belongs to it."""
+
+    def __init__(self, problem: _Problem, start: Array | None) -> None:
+        n, d = problem.X.shape
+        self.problem = problem
+        self.small = is_small(problem.X)
+        self.mu = np.zeros(n) if start is None else start.copy()
+        self.low, self.residual = np.zeros(n), np.empty(n)
+        self.theta, self.beta, self.slope = np.empty(d), np.empty(d), np.empty(d)
+        self.corrected, self.best = np.empty(d), np.empty(d)
+        self.numbers = np.zeros(NUMBERS)
+        self.numbers[FAR], self.numbers[BEST] = start is None and not self.small, math.inf
+        self.matrix = NormalMatrix(problem.X, problem.size)
+
+    @property
+    def iterations(self) -> int:
+        return int(self.numbers[ITERATIONS])
+
+    def run(self, max_steps: int) -> DualSolution:
+        """Iterate to the end; LinAlgError where a step cannot be made."""
+        while self.iterations < max_steps:
+            answer = self._small_steps(max_steps) if self.small else self._evaluate()
+            if answer == UNSOLVED:
+                answer = self._step()
+            if answer == QUIET:
+                return self._solution(self.beta, True)
+            if answer == SETTLED:
+                return self._settle()
+            if answer == BROKEN:
+                raise linalg.LinAlgError("no finite step that matters")
+        return self._solution(self.corrected, False)
+
+    def _small_steps(self, max_steps: int) -> int:
+        p = self.problem
+        fixed = p.X, p.y, p.shift, p.scale, p.log_scale, p.size, p.still_below
+        point = self.theta, self.beta, self.slope, self.residual
+        state = self.numbers, self.mu, self.low, point, self.corrected, self.best
+        return int(small_steps(fixed, max_steps, *state))
+
+    def _evaluate(self) -> int:
+        """Evaluate everything at mu + low: by plain products, which do not see low, while FAR."""
+        p = self.problem
+        if self.numbers[FAR]:
+            theta, low = transposed_product(p.X, self.mu) + p.shift, p.zero
         else:
-            theta, theta_low, _ = dual_image(X, mu, low, self.shift)
-        sums = entropy_curve(theta, theta_low, *scales, beta, slope)
-        residual = self.y - product(X, beta) if roughly else -residual_pair(X, beta, self.y)[0]
-        return theta, beta, slope, residual, sums
+            theta, low, _ = dual_image(p.X, self.mu, self.low, p.shift)
+        self.theta = theta
+        sums = entropy_curve(theta, low, p.scale, p.log_scale, self.beta, self.slope)
+        if self.numbers[FAR]:
+            self.residual = p.y - product(p.X, self.beta)
+        else:
+            self.residual = p.residual(self.beta)
+        return int(begin(self.numbers, sums, self.residual, p.size))
 
-    def longest_step(self, theta: Array, direction: Array) -> float:
-        """Largest t for which no coordinate of theta + t direction overflows."""
-        room = _EXPONENT_LIMIT - np.maximum(self.log_scale, 0.0) - np.sign(direction) * theta
-        with np.errstate(divide="ignore"):
-            limit = (room - np.minimum(self.log_scale, 0.0)) / np.abs(direction)
-        return float(np.min(limit))
+    def _step(self) -> int:
+        """Solve for a step and decide; returns SETTLED, BROKEN or, having taken it, UNSOLVED."""
+        p = self.problem
+        # In units of the largest slope: K of tiny slopes need not be representable.
+        weight = self.slope / self.numbers[UNITS]
+        reduction = _REDUCTIONS[int(self.numbers[NEAR])]
+        step, move = self.matrix.solve(self.theta, weight, self.residual, reduction)
+        point = self.mu, self.beta, self.slope, move, self.corrected, self.best
+        answer = judge(self.numbers, p.still_below, p.size, *point)
+        if answer in (STEP, SEARCH):
+            state = self.numbers, self.mu, self.low, step, move, self.theta, self.residual
+            answer = move_on(answer, *state, p.scale, p.log_scale)
+        return int(answer)
 
-    def step_length(self, theta: Array, direction: Array, slope_at_zero: float) -> float:
-        """Zero of t -> d/dt F(theta + t direction), to a few per cent (regula falsi, Illinois)."""
-        curve = (self.scale, self.log_scale)
-        pull = slope_at_zero - _curve_product(theta, direction, 0.0, *curve)
+    def _settle(self) -> DualSolution:
+        """Return the beta of the last and the best step that fits the labels best."""
+        p = self.problem
+        beta, misfit = self.beta, float(np.max(np.abs(self.residual)))
+        for other in (self.corrected, self.best):
+            smaller = float(np.max(np.abs(p.residual(other))))
+            beta, misfit = (other, smaller) if smaller <= misfit else (beta, misfit)
+        resolved = _FITTED * np.sum(np.abs(beta)) + 2.0**-40 * self.numbers[SLOPES]
+        return self._solution(beta, misfit <= float(np.max(p.size) * resolved))
 
-        def derivative(t: float) -> float:
-            value = _curve_product(theta, direction, t, *curve) + pull
-            return math.asinh(value / abs(slope_at_zero))
-
-        longest = self.longest_step(theta, direction)
-        low, f_low = 0.0, math.asinh(-1.0)
-        high = min(1.0, longest)
-        f_high = derivative(high)
-        while f_high < -0.1 and high < longest:
-            low, f_low = high, f_high
-            high = min(2.0 * high, longest)
-            f_high = derivative(high)
-        if f_high <= 0.1:
-            return high
-        for _ in range(60):
-            t = low + (high - low) * f_low / (f_low - f_high)
-            f = derivative(t)
-            if abs(f) <= 0.1:
-                return t
-            if f < 0.0:
-                low, f_low, f_high = t, f, 0.5 * f_high
-            else:
-                high, f_high, f_low = t, f, 0.5 * f_low
-        return low if low > 0.0 else t
+    def _solution(self, beta: Array, converged: bool) -> DualSolution:
+        return DualSolution(beta, self.mu, self.low, self.iterations, converged)
 
 
 def solve_dual(
@@ -257,92 +227,10 @@ def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSoluti
     """Globalised Newton from start (zero when None); not converged where it breaks down."""
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return _iterate(problem, start, max_steps)
+            return _Search(problem, start).run(max_steps)
     except (linalg.LinAlgError, ValueError):
         nothing = np.zeros(problem.X.shape[0])
         return DualSolution(problem.point(problem.shift)[0], nothing, nothing, max_steps, False)
-
-
-@numba.njit(cache=True, nogil=True)
-def _propose(beta, slope, move, factor, corrected):  # type: ignore[no-untyped-def]
-    """Write beta + factor slope move; return the largest |move|, |change| and |beta|."""
-    span, change, size, finite = 0.0, 0.0, 0.0, True
-    for j in range(beta.shape[0]):
-        corrected[j] = beta[j] + slope[j] * factor * move[j]
-        finite = finite and math.isfinite(move[j])
-        span = max(span, abs(move[j]))
-        change = max(change, abs(corrected[j] - beta[j]))
-        size = max(size, abs(beta[j]))
-    return (span if finite else math.inf), change, size
-
-
-def _iterate(problem: _Problem, start: Array | None, max_steps: int) -> DualSolution:
-    X, y, shift = problem.X, problem.y, problem.shift
-    n, d = X.shape
-    mu = np.zeros(n) if start is None else start.copy()
-    low = np.zeros(n)
-    best, best_change = np.empty(0), math.inf
-    stalled, quiet, rests, unsettled = 0, 0, 0, 0
-    size, matrix = problem.size, NormalMatrix(X, problem.size)
-    still_below = 2.0**-50 * (1.0 + float(np.max(np.abs(shift))))
-    far, reduction = start is None, _REDUCTIONS[0]
-    for iteration in range(1, max_steps + 1):
-        corrected = np.empty(d)
-        theta, beta, slope, residual, sums = problem.everything(mu, low, far)
-        reach, beta_sum, unit, slope_sum = sums
-        # Coordinates of minute slope cannot be resolved once the residual is mere rounding.
-        loudness = _loudness(residual, UNIT * (4.0 + reach) * beta_sum, size)
-        quiet = quiet + 1 if not far and loudness <= 1.0 else 0
-        if quiet > _QUIET_STEPS:
-            return DualSolution(beta, mu, low, iteration, True)
-        # In units of 1/unit: K of tiny slopes need not be representable.
-        step, move = matrix.solve(theta, slope / unit, residual, reduction)
-        span, change, beta_most = _propose(beta, slope, move, 1.0 / unit, corrected)
-        if not math.isfinite(span):
-            raise linalg.LinAlgError("the step is not finite")
-        change /= max(beta_most, _TINY)
-        # Twice, because an inexact step may leave more of beta to be corrected than theta shows.
-        rests = rests + 1 if span <= still_below * unit else 0
-        still = rests > 1 or (rests == 1 and change < 1e-10)
-        reduction = _REDUCTIONS[span < 0.1 * unit]
-        # Plain products serve while their rounding is far below the step.
-        far = far and span > _FAR * unit and UNIT * float(size @ np.abs(mu)) < 1e-10
-        far = far and loudness > 1e8
-        if not far and (change < 1e-10 or still):
-            stalled = stalled + 1 if change > 0.25 * best_change else 0
-            if change < best_change:
-                best, best_change = corrected, change
-            # Where theta still moves, coordinates too small to count as change are not settled.
-            unsettled += span > unit
-            settled = change <= 2.0**-53 and (span <= unit or unsettled > _UNSETTLED_STEPS)
-            if stalled == 3 or settled or still:
-                misfit = float(np.max(np.abs(residual)))
-                for other in (corrected,) if best is corrected else (corrected, best):
-                    smaller = float(np.max(np.abs(residual_pair(X, other, y)[0])))
-                    beta, misfit = (other, smaller) if smaller <= misfit else (beta, misfit)
-                resolved = _FITTED * np.sum(np.abs(beta)) + 2.0**-40 * slope_sum
-                fits = misfit <= float(np.max(size) * resolved)
-                return DualSolution(beta, mu, low, iteration, fits)
-        if span > unit:
-            # In units of the largest change of theta: here only the direction matters.
-            step, move = step / span, move / span
-            gain = float(residual @ step)
-            if gain == 0.0:
-                raise linalg.LinAlgError("the residual is too small for a direction")
-            step *= problem.step_length(theta, move, -gain)
-        else:
-            step /= unit
-        mu, low = _add(mu, low, step)
-    return DualSolution(corrected, mu, low, max_steps, False)
-
-
-def _add(high: Array, low: Array, step: Array) -> tuple[Array, Array]:
-    """Return (high + low) + step as an unevaluated sum."""
-    total = high + step
-    back = total - high
-    low = low + ((high - (total - back)) + (step - back))
-    new = total + low
-    return new, low - (new - total)
 
 
 def as_coordinates(value: Any, d: int) -> Array:

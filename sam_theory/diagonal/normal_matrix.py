@@ -36,7 +36,7 @@ from ..design import (
 
 _LEVELS = ("heavy", "single", "double")
 # Least diagonal of the Cholesky factor of the equilibrated matrix, by precision.
-_TRUSTED = {"single": 5e-3, "double": 1e-5}
+_TRUSTED_SINGLE, _TRUSTED_DOUBLE = 5e-3, 1e-5
 _ACCURATE = 0.05  # above this a single-precision factor needs no conjugate gradients
 _LIGHT = 0.05  # of the mean weight: columns below are represented by their diagonal
 _NEAR = 1.0
@@ -81,7 +81,7 @@ def lower_root(M):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _small_solve(X, weight, rhs, trusted, step, move):  # type: ignore[no-untyped-def]
+def small_solve(X, weight, rhs, step, move):  # type: ignore[no-untyped-def]
     """Write K^-1 rhs and X^T K^-1 rhs; returns whether the Cholesky factor of K is trusted."""
     n = X.shape[0]
     K = weighted_square(X, np.sqrt(weight))
@@ -89,7 +89,7 @@ def _small_solve(X, weight, rhs, trusted, step, move):  # type: ignore[no-untype
     if not positive:
         return False
     for i in range(n):
-        if not L[i, i] >= trusted * np.sqrt(K[i, i]):
+        if not L[i, i] >= _TRUSTED_DOUBLE * np.sqrt(K[i, i]):
             return False
     for i in range(n):
         rest = rhs[i]
@@ -113,7 +113,6 @@ class NormalMatrix:
 
     def __init__(self, X: Matrix, size: Array) -> None:
         self.X, self.size = X, size
-        self.small = is_small(X)
         self.first = _LEVELS.index("heavy" if single_pays(X) else "double")
         self.level = self.first
         self.reusable = X.shape[0] * X.size >= _REUSE_FROM
@@ -133,10 +132,6 @@ class NormalMatrix:
             found = self._conjugate_gradients(weight, rhs, reduction)
             if found is not None:
                 return found
-        if self.small:
-            step, move = np.empty_like(rhs), np.empty_like(weight)
-            if _small_solve(self.X, weight, rhs, _TRUSTED["double"], step, move):
-                return step, move
         root = np.sqrt(weight)
         self.at = theta if self.reusable else None
         while _LEVELS[self.level] != "double":
@@ -165,7 +160,7 @@ class NormalMatrix:
         gram, norm = single_gram(self.X, root, self.size, rest)
         factor, info = lapack.spotrf(gram.T, lower=1, clean=0, overwrite_a=1)
         least = float(factor.diagonal().min()) if info == 0 else 0.0
-        if least < _TRUSTED["single"]:
+        if least < _TRUSTED_SINGLE:
             return None
         self._apply = _cholesky_solver(np.asarray(factor, dtype=np.float64), norm)
         return rest is None and least >= _ACCURATE
@@ -175,10 +170,10 @@ class NormalMatrix:
         norm = np.sqrt(gram.diagonal())
         factor, info = lapack.dpotrf(gram.T, lower=1, clean=0, overwrite_a=1)
         least = float((factor.diagonal() / norm).min()) if info == 0 else 0.0
-        if least >= _TRUSTED["double"]:
+        if least >= _TRUSTED_DOUBLE:
             self._apply = _cholesky_solver(factor, None)
             # The conditioning often improves on the way.
-            if least >= 4.0 * _TRUSTED["single"]:
+            if least >= 4.0 * _TRUSTED_SINGLE:
                 self.level = self.first
         else:
             self._apply, self.at = _orthogonal_solver(self.X, root, norm), None

@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.optimize import linprog, minimize
 
 from sam_theory import InputError, certify, minimize_potential
+from sam_theory.diagonal import newton
 
 
 def sparse_problem(n, d, seed=0):
@@ -47,6 +48,25 @@ def test_agrees_with_a_primal_solver():
     peer = minimize(objective, np.zeros(4), method="BFGS", options={"gtol": 1e-9})
     beta = start + null @ peer.x
     assert np.max(np.abs(minimize_potential(X, y, alpha).beta - beta)) < 1e-6
+
+
+@pytest.mark.parametrize("start", ["none", "near"])
+@pytest.mark.parametrize("alpha", [10.0, 1e-1, 1e-3, 1e-12, 1e-60])
+def test_small_problems_are_solved_as_all_others(alpha, start, monkeypatch):
+    rng = np.random.default_rng(8)
+    X, y = rng.standard_normal((7, 15)), rng.standard_normal(7)
+    log_alpha, shift = np.full(15, np.log(alpha)), 0.1 * rng.standard_normal(15)
+    near = None
+    if start == "near":
+        mu = newton.solve_dual(X, y, log_alpha, shift).mu
+        near = mu * (1.0 + 1e-3 * rng.standard_normal(7))
+    small = newton.solve_dual(X, y, log_alpha, shift, start=near)
+    monkeypatch.setattr(newton, "is_small", lambda X: False)
+    other = newton.solve_dual(X, y, log_alpha, shift, start=near)
+    assert small.converged and other.converged
+    assert abs(small.iterations - other.iterations) <= 2
+    np.testing.assert_allclose(small.beta, other.beta, rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(small.mu + small.mu_low, other.mu + other.mu_low, rtol=1e-12)
 
 
 @pytest.mark.parametrize("alpha", [1e6, 1e-1, 1e-3, 1e-8])

@@ -111,9 +111,9 @@ def test_a_stale_factor_is_seen(monkeypatch):
 def test_a_small_factor_that_is_not_trusted_is_left_to_others():
     X, theta, rhs = instance(1.0)
     step, move = np.empty(6), np.empty(20)
-    assert normal_matrix._small_solve(X, weight(theta), rhs, 1e-5, step, move)
+    assert normal_matrix.small_solve(X, weight(theta), rhs, step, move)
     np.testing.assert_allclose((X * weight(theta)) @ move, rhs, rtol=1e-12)
     X[1] = X[0] + 1e-9 * X[1]
-    assert not normal_matrix._small_solve(X, weight(theta), rhs, 1e-5, step, move)
+    assert not normal_matrix.small_solve(X, weight(theta), rhs, step, move)
     X[1] = X[0]
-    assert not normal_matrix._small_solve(X, weight(theta), rhs, 1e-5, step, move)
+    assert not normal_matrix.small_solve(X, weight(theta), rhs, step, move)
