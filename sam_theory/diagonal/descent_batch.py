@@ -23,7 +23,7 @@ from .settings import Batch, Meter, Report, Setting, checked_settings, naming
 from .simd import WIDTH
 from .tiles import TileDesign
 
-_IN_CACHE = 1 << 19
+_WIDE = 1 << 13
 
 
 def descend_batch(
@@ -133,8 +133,8 @@ def _jobs(plans: list[Plan]) -> list[tuple[list[int], TileDesign | None]]:
 
     They are the same whatever the number of threads, which share them by the piece.
 
-    A small X stays in the fastest cache beside eight settings, so each eight go alone; a large one
-    is streamed once for as many as there are.
+    Eight settings go by themselves where X stays in the fastest cache beside them, and where they
+    fill it by themselves; otherwise sixteen share the passes over X and the powers of its entries.
     """
     kinds: dict[Any, list[int]] = {}
     for k, plan in enumerate(plans):
@@ -149,6 +149,6 @@ def _jobs(plans: list[Plan]) -> list[tuple[list[int], TileDesign | None]]:
     for members in kinds.values():
         first = plans[members[0]]
         design = shared_tiles(first) if _in_lanes(first) else None
-        size = 4 * WIDTH if design is None and first.data.X.size > _IN_CACHE else WIDTH
+        size = 2 * WIDTH if design is None and first.data.d <= _WIDE else WIDTH
         jobs += [(members[at : at + size], design) for at in range(0, len(members), size)]
     return jobs

@@ -29,7 +29,6 @@ Array = npt.NDArray[np.float64]
 _CHUNK = 1 << 14
 _WORK = 1 << 27
 _LEAST_WORK = 1 << 23
-_WHOLE_BELOW = 1 << 19
 _IN_TILES = 1 << 16
 _ROTATED = 1 << 8
 
@@ -211,8 +210,7 @@ class LaneTrainer:
             return int(lanes.run_plain(self.X, *common))
         m = self.n if rule.m is None else rule.m
         if m == 1 and rule.ascent_steps == 1:
-            whole = self.n * self.d <= _WHOLE_BELOW
-            return int(lanes.run_examples(self.X, *common, self.rho, rule.normalized, whole))
+            return int(lanes.run_examples(self.X, *common, self.rho, rule.normalized))
         return int(
             lanes.run_blocks(self.X, *common, self.rho, m, rule.normalized, rule.ascent_steps)
         )

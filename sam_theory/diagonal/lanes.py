@@ -161,18 +161,18 @@ def run_plain(X, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, bet
 
 @numba.njit(forceinline=True)
 def example_rows(
-    rows, X, X2, X3, i, at, y, on, beta, s, od, rho, normalized, scale, z, share, row
+    rows, X, X2, X3, i, y, on, beta, s, od, rho, normalized, scale, z, share, row
 ):  # fmt: skip
     """Set z, and the weights of x^2 from ``row`` of share, for some rows from i.
 
-    Their powers are rows ``at`` of X2, X3; returns the sum of r^2.
+    Their powers are the rows of X2, X3 from ``row``; returns the sum of r^2.
     """
     r, q, c = rows, rows, rows
     for j in range(X.shape[1]):
         p = load(beta, od + j)
         r = rank_one(r, X, i, j, p)
-        q = rank_one(q, X2, at, j, load(s, od + j))
-        c = rank_one(c, X3, at, j, p)
+        q = rank_one(q, X2, row, j, load(s, od + j))
+        c = rank_one(c, X3, row, j, p)
     r = r - load_rows(rows, y, on + i)
     e = ascent_lengths(r, q, rho, normalized)
     after = scale * (r + e * (q + e * c))
@@ -203,24 +203,24 @@ def panel_combination(X, lo, hi, weights, at, out, od):
 
 @numba.njit(forceinline=True)
 def panel_examples(
-    X, X2, X3, lo, hi, at, y, on, beta, s, od, rho, normalized, scale, z, share, a, b
+    X, X2, X3, lo, hi, y, on, beta, s, od, rho, normalized, scale, z, share, a, b
 ):  # fmt: skip
-    """Add to a and b, and set z, for the rows lo, ..., hi - 1, at most PANEL of them."""
+    """Add to a and b, and set z, for the rows lo, ..., hi - 1 with powers X2, X3."""
     squares, row = zero(), 0
     while hi - lo - row >= SUMS_ROWS:
         squares = squares + example_rows(
-            zero_sums(), X, X2, X3, lo + row, at + row, y, on, beta, s, od, rho, normalized, scale,
-            z, share, row,
+            zero_sums(), X, X2, X3, lo + row, y, on, beta, s, od, rho, normalized, scale, z, share,
+            row,
         )  # fmt: skip
         row += SUMS_ROWS
     while row < hi - lo:
         squares = squares + example_rows(
-            zero(), X, X2, X3, lo + row, at + row, y, on, beta, s, od, rho, normalized, scale,
-            z, share, row,
+            zero(), X, X2, X3, lo + row, y, on, beta, s, od, rho, normalized, scale, z, share,
+            row,
         )  # fmt: skip
         row += 1
     panel_combination(X, lo, hi, z, on + lo, a, od)
-    panel_combination(X2, at, at + hi - lo, share, 0, b, od)
+    panel_combination(X2, 0, hi - lo, share, 0, b, od)
     return squares
 
 
@@ -236,17 +236,16 @@ def fill_powers(X, lo, hi, X2, X3):
 
 @numba.njit(cache=True, nogil=True)
 def run_examples(
-    X, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
-    rho, normalized, whole,
-):  # fmt: skip
-    """1-SAM, one ascent step; ``whole`` keeps the powers of all rows, else of one panel."""
+    X, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low, rho, normalized
+):
+    """1-SAM, one ascent step.
+
+    The powers of a panel are computed again in every step: three matrices take longer to read.
+    """
     n, d = X.shape
     groups, last = gammas.shape[1] // 8, gammas.shape[0] - 1
     gamma_items = gammas.ravel()
-    kept = n if whole else min(n, PANEL)
-    X2, X3 = np.empty((kept, d)), np.empty((kept, d))
-    if whole:
-        fill_powers(X, 0, n, X2, X3)
+    X2, X3 = np.empty((PANEL, d)), np.empty((PANEL, d))
     z, squares = np.empty(nu.size), np.empty(8 * groups)
     a, b, share = np.empty(beta.size), np.empty(beta.size), np.empty(8 * PANEL)
     s = np.empty(beta.size)
@@ -257,12 +256,11 @@ def run_examples(
         clear(squares, 0, groups)
         for lo in range(0, n, PANEL):
             hi = min(lo + PANEL, n)
-            if not whole:
-                fill_powers(X, lo, hi, X2, X3)
+            fill_powers(X, lo, hi, X2, X3)
             for g in range(groups):
                 part = panel_examples(
-                    X, X2, X3, lo, hi, lo if whole else 0, y, g * n, beta, s, g * d,
-                    load(rho, g), normalized, splat(1.0 / n), z, share, a, b,
+                    X, X2, X3, lo, hi, y, g * n, beta, s, g * d, load(rho, g), normalized,
+                    splat(1.0 / n), z, share, a, b,
                 )  # fmt: skip
                 store(squares, g, load(squares, g) + part)
         if settle(squares, groups, n, loss, tol, limit) or k == steps:

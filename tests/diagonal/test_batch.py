@@ -107,8 +107,7 @@ def test_large_problems_stream_the_rows(monkeypatch):
     small = st.descend_batch(data, chosen, steps=50)
     stream(monkeypatch)
     middle = st.descend_batch(data, chosen, steps=50)
-    monkeypatch.setattr(lane_loop, "_WHOLE_BELOW", 0)
-    monkeypatch.setattr("sam_theory.diagonal.descent_batch._IN_CACHE", 0)
+    monkeypatch.setattr("sam_theory.diagonal.descent_batch._WIDE", 0)
     large = st.descend_batch(data, chosen, steps=50)
     for other in (middle, large):
         assert all(np.array_equal(a.beta, b.beta) for a, b in zip(small, other, strict=True))
