@@ -10,16 +10,18 @@ import numpy as np
 
 import sam_theory as st
 
-from . import counts, exact
+from . import counts, exact, peaks
 from .machine import cores
 from .rows import OURS, Check, Row, compare, missing
+from .side_by_side import TwoProcesses
 from .steps import ALPHA, LOOPS, PUBLISHED, Task, task
 from .timing import ROUNDS, Answer, Contender
 
 GROUP = "batch"
 INTRO = (
     "`descend_batch` of 64 settings that differ in radius, scale and step size, on one core; times "
-    "are per setting. The note gives the fraction of the roofline of `benchmarks/counts.py`. "
+    "are per setting. The note gives the fraction of the roofline of `benchmarks/counts.py`, with "
+    "the rate of multiply-adds in registers measured between the rounds. "
     "The contract is with the published form of the loop; for 1-SAM, 80 % of the roofline does as "
     "well."
 )
@@ -33,6 +35,8 @@ REQUIRED = {
     ("n-sam", (20, 30)): 120.0,
 }
 FRACTION = 0.8
+PEAK = "multiply-adds in registers"
+PAIRS = 15
 Member = tuple[Task, float, st.Setting]
 TWO_CORES = 1.8
 
@@ -92,67 +96,85 @@ def _per_setting(job: Task, least: float, rounds: int) -> Iterator[Row]:
             lambda: Answer(published(*arguments)),
             lambda beta: exact.difference(beta, best[0]),
         ),
+        Contender(PEAK, lambda: Answer(peaks.multiply_adds()), lambda last: abs(last - 2.0)),
     ]
     against = f"the same steps in {exact.precision()}, four of the 64 settings"
     work = f"{job.algorithm.label}, {job.n} x {job.d}, {job.steps} steps, one of 64"
-    measured, loop = compare(GROUP, work, contenders, against, rounds=rounds)
-    need = counts.batch(job.kind, job.n, job.d)
+    measured, loop, peak = compare(GROUP, work, contenders, against, rounds=rounds)
+    need, rate = counts.batch(job.kind, job.n, job.d), peaks.CHAINED / peak.seconds
     seconds = measured.seconds / job.steps
-    fraction = need.floor()[0] / seconds
+    floor = need.floor(rate)[0]
+    fraction = floor / seconds
     checks = [Check("ratio", loop.ratio, least)]
     if job.kind == "1-sam":
         checks.append(Check("fraction of the roofline", fraction, FRACTION))
-    most = loop.seconds / (need.floor()[0] * job.steps)
-    note = f"{need.attained(seconds)} at {most:.0f} times the loop"
+    most = loop.seconds / (floor * job.steps)
+    note = f"{need.attained(seconds, rate)} at {most:.0f} times the loop; {rate / 1e9:.1f} Gflop/s"
     yield replace(measured, note=note)
     yield replace(loop, checks=tuple(checks), any_of=True)
 
 
 def _two_cores(job: Task) -> Iterator[Row]:
-    data = job.data
     made = settings(job)
-    best = truth(job, data, [made[k] for k in CHECKED])
-    chosen = [setting for _, _, setting in made]
-
-    def run(threads: int) -> Callable[[], Answer]:
-        def call() -> Answer:
-            found = st.descend_batch(data, chosen, steps=job.steps, threads=threads)
-            return Answer(np.array([found[k].beta for k in CHECKED]))
-
-        return call
-
+    best = truth(job, job.data, [made[k] for k in CHECKED])
     work = f"descend_batch, {job.algorithm.label}, {job.n} x {job.d}, 64 settings"
     against = f"the same steps in {exact.precision()}, four of the 64 settings"
-    yield from _threads(work, run, lambda beta: exact.difference(beta, best), against)
+    yield from _threads(work, descents, (job,), lambda beta: exact.difference(beta, best), against)
+
+
+def descents(job: Task, threads: int = 1) -> Callable[[], Answer]:
+    """Return the call of one batch of descents."""
+    data, chosen = job.data, [setting for _, _, setting in settings(job)]
+
+    def call() -> Answer:
+        found = st.descend_batch(data, chosen, steps=job.steps, threads=threads)
+        return Answer(np.array([found[k].beta for k in CHECKED]))
+
+    return call
 
 
 def _limits() -> Iterator[Row]:
-    data = st.sparse_regression(n_test=0)
-    chosen = [st.Setting(algorithm=st.one_sam(0.05 * (1.0 - k / 64)), alpha=0.1) for k in range(32)]
     from .exact_flow import read
 
     best, _ = read("1-sam")
-
-    def run(threads: int) -> Callable[[], Answer]:
-        return lambda: Answer(st.implicit_bias_batch(data, chosen, threads=threads)[0].beta)
-
     yield from _threads(
         "implicit_bias_batch, 1-SAM, 20 x 30, 32 settings",
-        run,
+        limits,
+        (),
         lambda beta: exact.difference(beta, best),
         "the stored limit of the flow, first setting",
     )
 
 
+def limits(threads: int = 1) -> Callable[[], Answer]:
+    """Return the call of one batch of limits."""
+    data = st.sparse_regression(n_test=0)
+    chosen = [st.Setting(algorithm=st.one_sam(0.05 * (1.0 - k / 64)), alpha=0.1) for k in range(32)]
+    return lambda: Answer(st.implicit_bias_batch(data, chosen, threads=threads)[0].beta)
+
+
 def _threads(
     work: str,
-    run: Callable[[int], Callable[[], Answer]],
+    make: Callable[..., Callable[[], Answer]],
+    arguments: tuple[Any, ...],
     error: Callable[[Any], float],
     against: str,
 ) -> Iterator[Row]:
-    """Compare two threads with one."""
+    """Compare two threads with one, and with two processes of one thread, each with all the work.
+
+    The processes share nothing but the machine, so what they reach is what it gives.
+    """
     if cores() < 2:
         yield missing(GROUP, work, "one core", (TWO_CORES, 0.0), "this machine lends one core")
         return
-    contenders = [Contender("two cores", run(2), error), Contender("one core", run(1), error)]
-    yield from compare(GROUP, work, contenders, against, {"one core": (TWO_CORES, 0.0)})
+    with TwoProcesses(make, *arguments) as pair:
+        contenders = [
+            Contender("two cores", make(*arguments, threads=2), error),
+            Contender("one core", make(*arguments, threads=1), error),
+            Contender("two processes", lambda: pair()[1], error, pieces=2),
+        ]
+        wanted = {"one core": (TWO_CORES, 0.0)}
+        two, one, apart = compare(GROUP, work, contenders, against, wanted, rounds=PAIRS)
+    yield two
+    yield replace(one, note=f"two processes: {one.seconds / apart.seconds:.3g} times one core")
+    yield apart

@@ -69,19 +69,22 @@ class Work:
     data: Stream
     state: Stream
 
-    def floor(self) -> tuple[float, str]:
-        """Return the seconds below which one core cannot go, and what sets them."""
+    def floor(self, rate: float | None = None) -> tuple[float, str]:
+        """Return the seconds below which one core cannot go, and what sets them.
+
+        ``rate`` is in flops per second; without one, the largest that this machine has shown.
+        """
         floors = {
-            "arithmetic": self.flops / peaks.flops(),
+            "arithmetic": self.flops / (rate or peaks.flops()),
             "reading X": self.data.seconds(),
             "the state": self.state.seconds(),
         }
         limit = max(floors, key=lambda name: floors[name])
         return floors[limit], limit
 
-    def attained(self, seconds: float) -> str:
+    def attained(self, seconds: float, rate: float | None = None) -> str:
         """Say what fraction of the roofline a measured time attains."""
-        floor, limit = self.floor()
+        floor, limit = self.floor(rate)
         return f"{100.0 * floor / seconds:.0f} % of the roofline, which {limit} sets"
 
 

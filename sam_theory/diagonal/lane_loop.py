@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 _CHUNK = 1 << 14
 _WORK = 1 << 27
 _LEAST_WORK = 1 << 23
-_IN_TILES = 1 << 16
+_IN_TILES = 1 << 18
 _ROTATED = 1 << 8
 
 

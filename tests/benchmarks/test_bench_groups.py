@@ -1,7 +1,9 @@
 """Groups, counts, fits and the command."""
 
+import functools
 import importlib
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 import sam_theory as st
 from benchmarks import batches, convex, counts, flows, large, peaks, peers_cones, rows, scaling
+from benchmarks.side_by_side import TwoProcesses
 
 main = importlib.import_module("benchmarks.__main__")
 
@@ -43,6 +46,8 @@ def test_counts(monkeypatch):
     assert counts.batch("gd", 20, 30).flops == counts.single("gd", 20, 30).flops
     assert counts.batch("1-sam", 8, 10).state.bytes == 48 * 10 + 64 * 10
     assert one.attained(13.2e-6) == "50 % of the roofline, which arithmetic sets"
+    assert one.attained(13.2e-6, 2e9) == "36 % of the roofline, which reading X sets"
+    assert one.floor(0.5e9)[0] == pytest.approx(13.2e-6)
     monkeypatch.setattr(peaks, "bandwidth", lambda size: 1e8)
     assert one.floor() == (pytest.approx(4.8e-5), "reading X")
 
@@ -55,7 +60,16 @@ def test_working_sets_choose_their_bandwidth(monkeypatch):
     assert asked == [4096, 1 << 20]
 
 
+def test_two_processes_do_the_work_side_by_side():
+    with TwoProcesses(functools.partial, os.getpid) as pair:
+        first, second = pair(), pair()
+    assert first == second and len({*first, os.getpid()}) == 3
+    with pytest.raises(EOFError), TwoProcesses(functools.partial, os.abort) as pair:
+        pair()
+
+
 def test_peaks_are_plausible():
+    assert peaks.multiply_adds() == 2.0
     assert 1e8 < peaks.bandwidth(1 << 14) < 1e13
     assert 1e8 < peaks.flops() < 1e13
 
