@@ -134,7 +134,7 @@ def _constructor(kind: Lanes) -> Callable[..., Any]:
     return zeros
 
 
-zero, zero2, zero4, zero8 = (_constructor(Lanes(rows)) for rows in (1, 2, 4, 8))
+zero, zero2, zero3, zero4, zero8 = (_constructor(Lanes(rows)) for rows in (1, 2, 3, 4, 8))
 
 # Rows of which two or three sums fit in the registers: 32 of eight numbers with AVX-512, else 16 of
 # four. Results do not depend on it beyond the order in which squares are added.

@@ -27,6 +27,7 @@ import numpy as np
 from .ascent import ascent_lengths, careful_norm
 from .lanes import begin_s
 from .simd import (
+    AVX512,
     SUMS_ROWS,
     aligned,
     beyond,
@@ -41,9 +42,12 @@ from .simd import (
     total,
     zero,
     zero2,
+    zero3,
     zero4,
 )
 
+# Coordinates whose two sums, and the factors that they share, fit in the registers.
+PAIR_ROWS = 4 if AVX512 else 3
 # X (or R) in panels of coordinates and, as C, half of it in panels of examples: the numbers of a
 # panel follow one another, term by term. Squares, and half the cubes, where they are needed. Q.
 TileDesign = namedtuple("TileDesign", "n d X X2 C C2 C3 Q")
@@ -53,9 +57,9 @@ _Memory = namedtuple(
 
 
 def _panels(matrix, most):
-    """Cut the rows into panels of (4,) 2 and 1, and write each panel column by column."""
+    """Cut the rows into panels of ``most``, 2 and 1, and write each panel column by column."""
     parts, i = [], 0
-    for width in (4, 2, 1) if most == 4 else (2, 1):
+    for width in (most, 2, 1):
         while len(matrix) - i >= width:
             parts.append(matrix[i : i + width].T.ravel())
             i += width
@@ -68,8 +72,7 @@ def tile_design(X, examples):
     cut, Q = np.zeros(0), np.zeros((0, 0))
     if not examples:
         Q, X = np.linalg.qr(X, mode="complete")
-    most = SUMS_ROWS if examples else 4
-    C, X = _panels(X, most), _panels(X.T, most)
+    C, X = _panels(X, SUMS_ROWS if examples else 4), _panels(X.T, PAIR_ROWS if examples else 4)
     return TileDesign(
         n=n,
         d=d,
@@ -119,29 +122,30 @@ def _memory(design, y, w_plus, w_minus, beta, nu, low, scratch):
     )  # fmt: skip
 
 
-def by_panels(tile, most=4):
-    """Return a function of count, ...: the sum of tile(zeros, i, end, ...) over panels to count."""
+def by_panels(most):
+    """Return a decorator: a tile becomes the sum of tile(zeros, i, end, ...) over panels to count.
 
-    @numba.njit(forceinline=True)
-    def over(count, *rest):
-        found, i = zero(), 0
-        if most == 4:
-            for i4 in range(0, count - 3, 4):
-                found = found + tile(zero4(), i4, i4 + 4, *rest)
-            i = count - count % 4
-        while count - i >= 2:
-            found = found + tile(zero2(), i, i + 2, *rest)
-            i += 2
-        if i < count:
-            found = found + tile(zero(), i, count, *rest)
-        return found
+    The panels are those of :func:`_panels`.
+    """
+    zeros = {4: zero4, 3: zero3, 2: zero2}[most]
 
-    return over
+    def decorate(tile):
+        @numba.njit(forceinline=True)
+        def over(count, *rest):
+            found, i = zero(), count - count % most
+            for first in range(0, i, most):
+                found = found + tile(zeros(), first, first + most, *rest)
+            if most > 2:
+                if count - i >= 2:
+                    found = found + tile(zero2(), i, i + 2, *rest)
+                    i += 2
+            if i < count:
+                found = found + tile(zero(), i, count, *rest)
+            return found
 
+        return over
 
-def by_sums_panels(tile):
-    """Do so for tiles of two or three sums."""
-    return by_panels(tile, SUMS_ROWS)
+    return decorate
 
 
 @numba.njit(forceinline=True)
@@ -159,7 +163,7 @@ def add_dual(mem, gamma):
         store(mem.nu, i, load(mem.nu, i) + gamma * load(mem.z, i))
 
 
-@by_panels
+@by_panels(4)
 @numba.njit(forceinline=True)
 def residuals(rows, i, end, mem, point):
     """Set some items of z = (R point - y)/n; returns the sum of their (R point - y)^2."""
@@ -180,7 +184,7 @@ def gradient_tile(rows, j, end, mem):
     return a
 
 
-@by_panels
+@by_panels(4)
 @numba.njit(forceinline=True)
 def move_plain(rows, j, end, mem, gamma, decay):
     """Backward product and update of some coordinates."""
@@ -226,7 +230,7 @@ def move_sam(rows, j, mem, a, b, gamma, decay):
     store(mem.low, j, minimum(load_rows(rows, mem.low, j), minimum(cp, cm)))
 
 
-@by_sums_panels
+@by_panels(SUMS_ROWS)
 @numba.njit(forceinline=True)
 def perturbed_residuals(rows, i, end, mem, rho, normalized):
     """Set z and the weights of x^2 of some examples; returns the sum of their r^2."""
@@ -244,7 +248,7 @@ def perturbed_residuals(rows, i, end, mem, rho, normalized):
     return total(r * r)
 
 
-@by_sums_panels
+@by_panels(PAIR_ROWS)
 @numba.njit(forceinline=True)
 def move_examples(rows, j, end, mem, gamma, decay):
     """Backward products and update of some coordinates."""
@@ -276,7 +280,7 @@ def run_examples(
     return steps
 
 
-@by_panels
+@by_panels(4)
 @numba.njit(forceinline=True)
 def gradient(rows, j, end, mem, normalized):
     """Set lift = R^T z on some coordinates; returns the sum of s lift^2 if it is asked for."""
@@ -310,7 +314,7 @@ def ascend(mem, length):
         store(mem.point, j, (p - q) * (p + q))
 
 
-@by_panels
+@by_panels(4)
 @numba.njit(forceinline=True)
 def move_whole(rows, j, end, mem, gamma, decay):
     """Backward product at the perturbed point and update of some coordinates."""
