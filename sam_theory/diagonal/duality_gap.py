@@ -99,8 +99,9 @@ def bounds_at(high, rest, rounding, away, beta, theta, slope, log_scale, coordin
         tilt[j] = (theta[j] - high[j]) - rest[j]
         unsure[j] = rounding[j] + 2.0 * UNIT * abs(tilt[j])
         unsure[j] += 8.0 * UNIT * (abs(theta[j]) + abs(log_scale[j]) + 1.0)
-        if not abs(tilt[j]) + unsure[j] <= farthest:
-            farthest = abs(tilt[j]) + unsure[j]
+        distance = abs(tilt[j]) + unsure[j]
+        if not distance <= farthest:
+            farthest = distance if distance == distance else math.inf
     gap = _divergence(beta, away, theta, tilt, unsure, slope, log_scale)
     if not math.isfinite(gap):
         coordinates[:] = math.inf

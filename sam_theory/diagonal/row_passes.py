@@ -82,7 +82,7 @@ def _sparse_loss(X, y, beta):
 _loss = by_kind(_dense_loss, _sparse_loss)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def mean_loss(X, y, beta):
     """(1/2n) ||X beta - y||^2."""
     return _loss(X, y, beta)
