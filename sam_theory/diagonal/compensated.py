@@ -102,9 +102,9 @@ def residual_part(X, beta, y, first, last, value, bound):  # type: ignore[no-unt
     lanes = min(_LANES, d)
     high, low, total = np.empty(lanes), np.empty(lanes), np.empty(lanes)
     for i in range(first, last):
-        high[:] = 0.0
-        low[:] = 0.0
-        total[:] = 0.0
+        high.fill(0.0)
+        low.fill(0.0)
+        total.fill(0.0)
         for start in range(0, d, lanes):
             x, b = X[i, start : start + lanes], beta[start : start + lanes]
             for j in range(x.shape[0]):

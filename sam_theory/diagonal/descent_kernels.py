@@ -187,8 +187,8 @@ def run_blocks(
     loss = 0.0
     for k in range(steps + 1 if full else steps):
         at = 0 if full else k
-        a[:] = 0.0
-        b[:] = 0.0
+        a.fill(0.0)
+        b.fill(0.0)
         squares = 0.0
         for lo in range(0, batch, m):
             squares += block_gradient(X, y, rows, at, lo, lo + m, beta, 1.0 / m, z, g)

@@ -104,7 +104,7 @@ def bounds_at(high, rest, rounding, away, beta, theta, slope, log_scale, coordin
             farthest = distance if distance == distance else math.inf
     gap = _divergence(beta, away, theta, tilt, unsure, slope, log_scale)
     if not math.isfinite(gap):
-        coordinates[:] = math.inf
+        coordinates.fill(math.inf)
         return farthest / 2.0, math.inf
     gap *= 1.0 + 1e-12 + 2.0 * d * UNIT
     for j in range(d):

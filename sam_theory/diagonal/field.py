@@ -31,7 +31,7 @@ def _network(
 ) -> None:
     """Write beta and s = u^2 + v^2 of a state; work (d,) is overwritten."""
     n, d = X.shape
-    work[:] = 0.0
+    work.fill(0.0)
     for i in range(n):
         for j in range(d):
             work[j] += 2.0 * state[i] * X[i, j]
@@ -68,7 +68,7 @@ def flow_rates(
         doubled_loss[q] = np.dot(r, r) / n
         rates[q, n:] = 0.0
         for b in range(k):
-            g[:] = 0.0
+            g.fill(0.0)
             for i in range(b * m, (b + 1) * m):
                 for j in range(d):
                     g[j] += X[i, j] * r[i] / m
@@ -77,7 +77,7 @@ def flow_rates(
             for j in range(d):
                 lift = radius * g[j]
                 moved[j] = beta[j] * (1.0 + lift * lift) + lift * s[j]
-            h[:] = 0.0
+            h.fill(0.0)
             clock = norm if rescaled else 1.0
             for i in range(b * m, (b + 1) * m):
                 after = np.dot(X[i], moved) - y[i]

@@ -118,7 +118,7 @@ def write_rest(flow, carried, r):
 
     It is zero where r is; what is not ``inside`` is left to :func:`.tail.tail`.
     """
-    carried.rest[:] = 0.0
+    carried.rest.fill(0.0)
     carried.control[LOSS_REST] = 0.0
     if not flow.inside or top_size(r) == 0.0:
         return True
@@ -127,6 +127,7 @@ def write_rest(flow, carried, r):
     rest, doubled_loss = linear_rest(
         flow.X, flow.m, flow.rank, r, carried.back, carried.forward, carried.turned, carried.rates
     )
-    carried.rest[:] = rest
+    for j in range(rest.shape[0]):
+        carried.rest[j] = rest[j]
     carried.control[LOSS_REST] = doubled_loss
     return True

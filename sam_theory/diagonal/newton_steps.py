@@ -85,9 +85,10 @@ def _curve_product(theta, direction, length, scale, log_scale):  # type: ignore[
 def everything(X, y, shift, mu, low, scale, log_scale, theta, beta, slope, residual):  # type: ignore[no-untyped-def]
     """Write theta, beta, slope and y - X beta at mu + low; returns the sums of entropy_curve."""
     theta_low, bound, row = np.empty_like(theta), np.empty_like(theta), np.empty_like(residual)
-    theta[:] = shift
-    theta_low[:] = 0.0
-    bound[:] = 0.0
+    theta_low.fill(0.0)
+    bound.fill(0.0)
+    for j in range(theta.shape[0]):
+        theta[j] = shift[j]
     image_part(X, mu, low, 0, X.shape[1], theta, theta_low, bound)
     sums = entropy_curve(theta, theta_low, scale, log_scale, beta, slope)
     residual_part(X, beta, y, 0, X.shape[0], residual, row)
@@ -137,13 +138,16 @@ def judge(numbers, still_below, size, mu, beta, slope, move, corrected, best):  
     numbers[RESTS] = numbers[RESTS] + 1.0 if span <= still_below * unit else 0.0
     still = numbers[RESTS] > 1.0 or (numbers[RESTS] == 1.0 and change < 1e-10)
     if numbers[FAR] != 0.0:
-        lost = UNIT * np.sum(size * np.abs(mu))
+        lost = 0.0
+        for i in range(mu.shape[0]):
+            lost += UNIT * size[i] * abs(mu[i])
         numbers[FAR] = span > _FAR * unit and lost < 1e-10 and numbers[LOUD] > 1e8
     if numbers[FAR] == 0.0 and (change < 1e-10 or still):
         numbers[STALLED] = numbers[STALLED] + 1.0 if change > 0.25 * numbers[BEST] else 0.0
         if change < numbers[BEST]:
-            best[:] = corrected
             numbers[BEST] = change
+            for j in range(beta.shape[0]):
+                best[j] = corrected[j]
         # Where theta still moves, coordinates too small to count as change are not settled.
         numbers[LIVELY] += span > unit
         calm = span <= unit or numbers[LIVELY] > _UNSETTLED_STEPS
@@ -159,7 +163,7 @@ def move_on(answer, numbers, mu, low, step, move, theta, residual, scale, log_sc
     if answer == SEARCH:
         # In units of the largest change of theta: here only the direction matters.
         direction = move / numbers[SPAN]
-        gain = np.sum(residual * step) / numbers[SPAN]
+        gain = np.dot(residual, step) / numbers[SPAN]
         if gain == 0.0:
             return BROKEN
         length = _step_length(theta, direction, -gain, scale, log_scale) / numbers[SPAN]

@@ -101,7 +101,7 @@ def small_solve(X, weight, rhs, step, move):  # type: ignore[no-untyped-def]
         for k in range(i + 1, n):
             rest -= L[k, i] * step[k]
         step[i] = rest / L[i, i]
-    move[:] = np.dot(step, X)
+    np.dot(step, X, out=move)
     return True
 
 

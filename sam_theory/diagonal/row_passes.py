@@ -92,7 +92,7 @@ def mean_loss(X, y, beta):
 def _dense_gradient(X, y, rows, at, lo, hi, point, scale, z, g):
     """Set z = scale r and g = X^T z over rows[at, lo:hi], r = X point - y; returns sum r^2."""
     d = point.shape[0]
-    g[:] = 0.0
+    g.fill(0.0)
     squares = 0.0
     tail = hi - (hi - lo) % 4
     for k in range(lo, tail, 4):
@@ -132,7 +132,7 @@ def _dense_gradient(X, y, rows, at, lo, hi, point, scale, z, g):
 
 @numba.njit(cache=True, fastmath=SUMS)
 def _sparse_gradient(X, y, rows, at, lo, hi, point, scale, z, g):
-    g[:] = 0.0
+    g.fill(0.0)
     squares = 0.0
     for k in range(lo, hi):
         i = rows[at, k]
@@ -283,8 +283,8 @@ def _dense_examples(X, y, rows, at, beta, s, rho, normalized, z, a, b):
     batch = rows.shape[1]
     scale = 1.0 / batch
     tail = batch - batch % 4
-    a[:] = 0.0
-    b[:] = 0.0
+    a.fill(0.0)
+    b.fill(0.0)
     squares = 0.0
     for k in range(0, tail, 4):
         squares += four_examples(X, y, rows, at, k, beta, s, rho, normalized, scale, z, a, b)
@@ -298,8 +298,8 @@ def _dense_examples(X, y, rows, at, beta, s, rho, normalized, z, a, b):
 def _sparse_examples(X, y, rows, at, beta, s, rho, normalized, z, a, b):
     batch = rows.shape[1]
     scale = 1.0 / batch
-    a[:] = 0.0
-    b[:] = 0.0
+    a.fill(0.0)
+    b.fill(0.0)
     squares = 0.0
     for k in range(batch):
         i = rows[at, k]

@@ -42,61 +42,101 @@ _USEFUL = 0.5  # least relative error of the inverse factor that proves nothing
 _SMALLEST = 1e-280  # products of rows with larger squares lose nothing to underflow
 
 
+# Loops, not expressions of arrays: those take seconds to compile.
+
+
 @numba.njit(cache=True, nogil=True)
-def _absolute_product(transposed, values):  # type: ignore[no-untyped-def]
-    """Return |T| values for a lower triangle T, given as T^T (n, n), and values (n,) >= 0."""
+def _absolute_product(transposed, values, factor):  # type: ignore[no-untyped-def]
+    """Return factor |T| |values| for a lower triangle T, given as T^T (n, n), and values (n,)."""
     n = transposed.shape[0]
     out = np.zeros(n)
     for k in range(n):
+        value = factor * abs(values[k])
         for i in range(k, n):
-            out[i] += abs(transposed[k, i]) * values[k]
+            out[i] += abs(transposed[k, i]) * value
     return out
 
 
 @numba.njit(cache=True, nogil=True)
 def _solve_error(upper, solution):  # type: ignore[no-untyped-def]
-    """Bound on the backward error of a solve with L = upper^T in terms of |solution| (n,)."""
-    return 2.0 * (upper.shape[0] + 4) * UNIT * _absolute_product(upper, solution)
+    """Bound on the backward error of a solve with L = upper^T for its solution (n,)."""
+    return _absolute_product(upper, solution, 2.0 * (upper.shape[0] + 4) * UNIT)
+
+
+@numba.njit(cache=True, nogil=True)
+def _largest_ratio(values, row):  # type: ignore[no-untyped-def]
+    """Largest of values/row, (n,) each; infinite if one is no number."""
+    most = 0.0
+    for i in range(row.shape[0]):
+        ratio = values[i] / row[i]
+        if not ratio <= most:
+            most = ratio if ratio == ratio else math.inf
+    return most
 
 
 @numba.njit(cache=True, nogil=True)
 def _wrong(upper, inverse, row):  # type: ignore[no-untyped-def]
     """Bound on |E| row in units of row; ``inverse`` is Y^T."""
-    return np.max(_solve_error(upper, _absolute_product(inverse, row)) / row)
+    return _largest_ratio(_solve_error(upper, _absolute_product(inverse, row, 1.0)), row)
 
 
 @numba.njit(cache=True, nogil=True)
 def _inverse_times(inverse, row, wrong, values):  # type: ignore[no-untyped-def]
     """Upper bound on |L^-1| values for values (n,) >= 0."""
     # |E| row <= wrong row, so (I - |E|)^-1 v <= v + wrong/(1 - wrong) max(v/row) row.
-    excess = wrong / (1.0 - wrong) * np.max(values / row)
-    return (1.0 + 1e-10) * _absolute_product(inverse, values + excess * row)
+    excess = wrong / (1.0 - wrong) * _largest_ratio(values, row)
+    total = np.empty_like(row)
+    for i in range(row.shape[0]):
+        total[i] = values[i] + excess * row[i]
+    return _absolute_product(inverse, total, 1.0 + 1e-10)
 
 
 @numba.njit(cache=True, nogil=True)
 def _cholesky_defect(inverse, row, wrong, d):  # type: ignore[no-untyped-def]
     """Bound on |L^-1 F L^-T| for a Cholesky factor of a computed Gram matrix."""
     reach = _inverse_times(inverse, row, wrong, row)
-    return 1.01 * (d + 2 * row.shape[0] + 20) * UNIT * np.sum(reach * reach)
+    return 1.01 * (d + 2 * row.shape[0] + 20) * UNIT * np.dot(reach, reach)
 
 
 @numba.njit(cache=True, nogil=True)
 def _correction(upper, inverse, row, wrong, defect, half, misfit_error):  # type: ignore[no-untyped-def]
     """Upper bound on sqrt(m^T K^-1 m) for half = L^-1 misfit, as computed."""
-    error = _solve_error(upper, np.abs(half)) + misfit_error
+    error = _solve_error(upper, half)
+    for i in range(row.shape[0]):
+        error[i] += misfit_error[i]
     lost = _inverse_times(inverse, row, wrong, error)
-    total = np.sqrt(np.sum(half * half)) + np.sqrt(np.sum(lost * lost))
-    return total / np.sqrt(1.0 - defect) * (1.0 + 1e-12)
+    total = math.sqrt(np.dot(half, half)) + math.sqrt(np.dot(lost, lost))
+    return total / math.sqrt(1.0 - defect) * (1.0 + 1e-12)
 
 
 @numba.njit(cache=True, nogil=True)
 def binary_root(weight):  # type: ignore[no-untyped-def]
     """Return weight^(1/2) in units of the power of two above the largest; weight (d,) >= 0."""
-    root = np.sqrt(weight)
-    exponent = -math.frexp(np.max(root))[1]
+    root, largest = np.empty_like(weight), 0.0
+    for j in range(weight.shape[0]):
+        root[j] = math.sqrt(weight[j])
+        largest = max(largest, root[j])
+    exponent = -math.frexp(largest)[1]
     for j in range(root.shape[0]):
         root[j] = math.ldexp(root[j], exponent)
     return root
+
+
+@numba.njit(cache=True, nogil=True)
+def _lower_inverse(lower, right):  # type: ignore[no-untyped-def]
+    """Return (L^-1)^T and L^-1 right for a lower triangle L (n, n), right (n,)."""
+    n = lower.shape[0]
+    inverse, half = np.zeros((n, n)), right.copy()
+    for i in range(n):
+        inverse[i, i] = 1.0
+        for p in range(i):
+            half[i] -= lower[i, p] * half[p]
+            for k in range(p + 1):
+                inverse[k, i] -= lower[i, p] * inverse[k, p]
+        half[i] /= lower[i, i]
+        for k in range(i + 1):
+            inverse[k, i] /= lower[i, i]
+    return inverse, half
 
 
 @numba.njit(cache=True, nogil=True)
@@ -106,25 +146,16 @@ def small_correction(X, root, misfit, misfit_error):  # type: ignore[no-untyped-
     if n > d:
         return math.inf
     K = weighted_square(X, root)
-    square = np.diag(K)
-    if not (np.min(square) > _SMALLEST and np.max(square) < math.inf):
-        return math.inf
+    row = np.empty(n)
+    for i in range(n):
+        if not _SMALLEST < K[i, i] < math.inf:
+            return math.inf
+        row[i] = math.sqrt(K[i, i]) * (1.0 + 1e-10)
     lower, positive = lower_root(K)
     if not positive:
         return math.inf
-    inverse = np.zeros((n, n))
-    for k in range(n):
-        for i in range(k, n):
-            rest = 1.0 if i == k else 0.0
-            for p in range(k, i):
-                rest -= lower[i, p] * inverse[k, p]
-            inverse[k, i] = rest / lower[i, i]
-    half = misfit.copy()
-    for i in range(n):
-        for k in range(i):
-            half[i] -= lower[i, k] * half[k]
-        half[i] /= lower[i, i]
-    upper, row = lower.T.copy(), np.sqrt(square) * (1.0 + 1e-10)
+    inverse, half = _lower_inverse(lower, misfit)
+    upper = lower.T.copy()
     wrong = _wrong(upper, inverse, row)
     if not wrong < _USEFUL:
         return math.inf
