@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import sys
@@ -78,7 +77,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_setter.cache_clear)
 _one_blas_thread = _OneBlasThread()
 _worker = threading.local()
-_turn = [threading.RLock()]
 
 
 def single_threaded(function: Function) -> Function:
@@ -176,23 +174,8 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "sam_theory", initializer=_begin_worker)
 
 
-@contextlib.contextmanager
-def one_at_a_time(short: bool) -> Iterator[None]:
-    """Let in one thread at a time if what it does is short.
-
-    Work of many calls of a few microseconds each holds or awaits the interpreter's lock all along;
-    two threads of it hand that lock to and fro and take twice the time of one after the other.
-    """
-    if not short:
-        yield
-        return
-    with _turn[0]:
-        yield
-
-
 def _after_fork() -> None:
     """Forget the parent's threads, which a child process has not, and what they held."""
-    _turn[0] = threading.RLock()
     _pool.cache_clear()
     _setter.cache_clear()
     _one_blas_thread.lock = threading.Lock()

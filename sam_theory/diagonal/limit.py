@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .._threads import one_at_a_time, single_threaded
+from .._threads import single_threaded
 from ..algorithms import Algorithm
 from ..design import Array
 from ..errors import InputError
@@ -22,7 +22,6 @@ from ..row_space import find_row_space
 from .certificate import Certificate
 from .minimizer import ALPHA_RANGE, minimize_on_rows
 from .newton import as_coordinates
-from .normal_matrix import is_small
 from .sharpness import largest_and_trace
 
 if TYPE_CHECKING:
@@ -152,21 +151,20 @@ def solve_limit(
     """
     space = data.row_space if y is None else find_row_space(data.X, y)
     displacement = np.zeros(data.d) if shift is None else shift
-    with one_at_a_time(is_small(data.X)):
-        found = minimize_on_rows(data.X, space, log_alpha_effective, displacement, start)
-        return describe(
-            data,
-            found.beta,
-            alpha=alpha,
-            algorithm=algorithm,
-            log_alpha_effective=log_alpha_effective,
-            shift=displacement,
-            delta=delta,
-            status=found.status if status == "converged" else status,
-            certificate=found.certificate,
-            loss_integral=loss_integral,
-            alpha_effective_error=alpha_effective_error,
-        )
+    found = minimize_on_rows(data.X, space, log_alpha_effective, displacement, start)
+    return describe(
+        data,
+        found.beta,
+        alpha=alpha,
+        algorithm=algorithm,
+        log_alpha_effective=log_alpha_effective,
+        shift=displacement,
+        delta=delta,
+        status=found.status if status == "converged" else status,
+        certificate=found.certificate,
+        loss_integral=loss_integral,
+        alpha_effective_error=alpha_effective_error,
+    )
 
 
 def describe(
