@@ -79,18 +79,13 @@ def rows(quick: bool) -> Iterator[Row]:
 def _per_setting(job: Task, least: float, rounds: int) -> Iterator[Row]:
     data = job.data
     made = settings(job)
-    chosen = [setting for _, _, setting in made]
     best = truth(job, data, [made[k] for k in CHECKED])
     published, _ = LOOPS[job.kind]
     arguments = [data.X, data.y, ALPHA, job.step_size, job.steps]
     arguments += [job.rho] if job.rho else []
 
-    def ours() -> Answer:
-        found = st.descend_batch(data, chosen, steps=job.steps, threads=1)
-        return Answer(np.array([found[k].beta for k in CHECKED]))
-
     contenders = [
-        Contender(OURS, ours, lambda beta: exact.difference(beta, best), SETTINGS),
+        Contender(OURS, descents(job), lambda beta: exact.difference(beta, best), SETTINGS),
         Contender(
             PUBLISHED,
             lambda: Answer(published(*arguments)),

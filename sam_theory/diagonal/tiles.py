@@ -1,7 +1,7 @@
 """Compiled loops of eight settings whose X stays in the fastest caches.
 
-The forward product X beta holds the sums of four examples of all eight settings in registers while
-it goes over the coordinates; the backward product X^T z holds those of four coordinates while it
+The forward product X beta holds the sums of a few examples of all eight settings in registers while
+it goes over the coordinates; the backward product X^T z holds those of a few coordinates while it
 goes over the examples, and ends in their update: no sum passes through memory. The steps, and what
 the kernels return, are those of :mod:`.lanes`, for one group, but ``beta`` is 2 beta here, which
 takes a multiplication less.
