@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .simd import absolute, beyond, load, root, splat, store, zero
+from .simd import beyond, load, maximum, minimum, root, splat, store, zero
 
 
 @numba.njit(forceinline=True)
@@ -13,8 +13,10 @@ def ascent_lengths(r, q, rho, normalized):
     """rho_i r_i of some rows, with q = sum_j s_j x_ij^2: rho sign(r)/sqrt(q) when normalised."""
     if not normalized:
         return rho * r
-    # The tiny summands only decide 0/0 = 0, and that a row of zeros gives no NaN below.
-    return rho * (r / (absolute(r) + splat(1e-300))) / (root(q) + splat(1e-250))
+    # The sign of r without a division (a NaN has stopped the run by its loss before this counts);
+    # the tiny summand only decides that a row of zeros gives none.
+    sign = maximum(splat(-1.0), minimum(splat(1.0), splat(1e300) * r))
+    return rho * sign / (root(q) + splat(1e-250))
 
 
 @numba.njit(forceinline=True)
