@@ -222,7 +222,9 @@ def implicit_bias(
             )
     delta = fine.state[data.n :] + fine.rest
     apart = np.abs(delta - coarse.state[data.n :] - coarse.rest)
-    error = algorithm.rho * (float(np.max(apart)) + fine.unsure)
+    # Two runs of the same method can err alike; the tolerance is the least that is believed.
+    least = _tolerances(flow_field)[1] * float(np.max(np.abs(delta)))
+    error = algorithm.rho * (float(np.max(apart)) + least + fine.unsure)
     if flow_field.rescaled:
         error += algorithm.rho * float(np.max(np.abs(fine.rest)))
     return solve_limit(
@@ -248,6 +250,10 @@ class _Run:
     unsure: float
 
 
+def _tolerances(flow_field: FlowField) -> tuple[float, float]:
+    return _COUPLED_TOLS if flow_field.normalized else _TOLS
+
+
 def _two_runs(
     flow_field: FlowField,
     rank: int,
@@ -258,7 +264,7 @@ def _two_runs(
 
     They go side by side where that is worth waking a thread for.
     """
-    tols = _COUPLED_TOLS if flow_field.normalized else _TOLS
+    tols = _tolerances(flow_field)
     meter = Meter(progress, [1, 1])
 
     def follow(index: int) -> _Run:

@@ -55,6 +55,28 @@ def test_the_whole_jacobian_finds_the_same(settings, alpha, rho, m):
         assert field.measure(apart + 1e-6 * np.abs(ours.state), ours.state) > 1e-7
 
 
+def test_the_estimated_error_covers_the_error(monkeypatch):
+    alike = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        n = int(rng.choice([2, 4, 6]))
+        m, rho, alpha = (
+            int(rng.choice([1, 2, n])),
+            10 ** rng.uniform(-2, -0.5),
+            10 ** rng.uniform(-2, 0),
+        )
+        data, rule = st.sparse_regression(n, 30, n_test=0, seed=seed), st.m_sam(rho, m)
+        limit = st.implicit_bias(data, alpha=alpha, algorithm=rule)
+        with monkeypatch.context() as patch:
+            patch.setattr(flow_module, "_TOLS", (1e-11, 1e-13))
+            peer = st.implicit_bias(data, alpha=alpha, algorithm=rule)
+        error = rho * np.max(np.abs(limit.delta - peer.delta))
+        assert error <= limit.alpha_effective_error <= 1e-9
+        # The difference of the two runs alone would not do.
+        alike += error > limit.alpha_effective_error - 1e-11 * rho * np.max(np.abs(limit.delta))
+    assert alike >= 1
+
+
 def test_the_estimate_of_rounding_grows_with_the_step():
     settings, alpha, rho, m = STIFF[0]
     field = field_of(st.sparse_regression(20, 30, **settings), alpha, st.m_sam(rho, m))
