@@ -17,6 +17,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .addresses import square, vector
 from .stage_newton import AGE, LOOSE, LOSS_REST, PREVIOUS, STEPS, UNSURE, top_size
 from .stiff import combination, factorize
 from .tail import linear_rest
@@ -36,17 +37,17 @@ _LOOSEST, _LOOSE_BELOW = 1e4, 1e-4
 
 
 @numba.njit(forceinline=True)
-def copy_lane(a, lane, out):
+def copy_lane(a, lane, out, items):
     """Write one lane of a to out."""
-    for i in range(out.shape[0]):
+    for i in range(items):
         out[i] = a[8 * i + lane]
 
 
-@numba.njit(cache=True, nogil=True)
-def lane_of(a, lane):
+@numba.njit(forceinline=True)
+def lane_of(a, lane, items):
     """Copy of one lane."""
-    out = np.empty(a.shape[0] // 8)
-    copy_lane(a, lane, out)
+    out = np.empty(items)
+    copy_lane(a, lane, out, items)
     return out
 
 
@@ -81,18 +82,17 @@ def end_in_sight(flow, carried, r, rate, d_delta, tol):
             return STALLED
     if size > _LINEAR_FROM or carried.control[AGE] < 0.0:
         return RUNNING
-    modes = np.dot(carried.forward, rate)
+    modes = np.dot(square(carried.forward, n), rate)
     for i in range(n):
         modes[i] = modes[i] / max(carried.rates[i], 1e-300) if i >= n - flow.rank else 0.0
-    move = 2.0 * top_size(combination(flow.X, np.dot(carried.back, modes)))
+    move = 2.0 * top_size(combination(flow.X, np.dot(square(carried.back, n), modes)))
     if move <= flow.linear_below:
         return LINEAR
     if size > _SPENT_FROM or not flow.inside:
         return RUNNING
-    rest, _ = linear_rest(
-        flow.X, flow.m, flow.rank, r, carried.back, carried.forward, carried.turned, carried.rates
-    )
-    scale = max(2.0 * flow.rho, 1.0 / max(top_size(carried.delta), 1e-300))
+    rest, _ = rest_at(flow, carried, r)
+    delta = vector(carried.delta, rest.shape[0])
+    scale = max(2.0 * flow.rho, 1.0 / max(top_size(delta), 1e-300))
     left = top_size(rest)
     unsure = min(move, 1.0) * left
     if scale * unsure <= max(tol, _SPENT):
@@ -106,9 +106,20 @@ def end_in_sight(flow, carried, r, rate, d_delta, tol):
 @numba.njit(cache=True, nogil=True)
 def factorized(flow, carried):
     """Factorise the stiff part at ``carried.s`` here; False where that is left to the caller."""
+    n, d = flow.X.shape
     return flow.inside and factorize(
-        flow.X, flow.m, flow.rho, carried.s,
-        carried.back, carried.forward, carried.turned, carried.rates,
+        flow.X, flow.m, flow.rho, vector(carried.s, d), square(carried.back, n),
+        square(carried.forward, n), square(carried.turned, n), vector(carried.rates, n),
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def rest_at(flow, carried, r):
+    """Return :func:`.tail.linear_rest` by the last factorisation."""
+    n = r.shape[0]
+    return linear_rest(
+        flow.X, flow.m, flow.rank, r, square(carried.back, n), square(carried.forward, n),
+        square(carried.turned, n), vector(carried.rates, n),
     )  # fmt: skip
 
 
@@ -118,15 +129,14 @@ def write_rest(flow, carried, r):
 
     It is zero where r is; what is not ``inside`` is left to :func:`.tail.tail`.
     """
-    carried.rest.fill(0.0)
+    for j in range(flow.X.shape[1]):
+        carried.rest[j] = 0.0
     carried.control[LOSS_REST] = 0.0
     if not flow.inside or top_size(r) == 0.0:
         return True
     if not factorized(flow, carried):
         return False
-    rest, doubled_loss = linear_rest(
-        flow.X, flow.m, flow.rank, r, carried.back, carried.forward, carried.turned, carried.rates
-    )
+    rest, doubled_loss = rest_at(flow, carried, r)
     for j in range(rest.shape[0]):
         carried.rest[j] = rest[j]
     carried.control[LOSS_REST] = doubled_loss

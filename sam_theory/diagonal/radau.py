@@ -9,13 +9,15 @@ from functools import cache
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from ..design import compiled, weighted_gram
+from ..design import weighted_gram
 from ..errors import InputError
 from . import flow_end as ends
 from . import stage_newton as newton
+from .addresses import addresses_of, matrix_address
 from .field import FlowField
 from .newton import Array
 from .radau_steps import advance
+from .seen import numbers_of_few
 from .stiff import metric, stiff_modes
 from .tableau import radau_tableau
 from .tail import tail
@@ -50,6 +52,7 @@ def method_tables() -> newton.Method:
         return out
 
     return newton.Method(
+        stages=len(table.nodes),
         nodes=table.nodes,
         columns=columns(table.matrix),
         real=lanes(table.eigenvalues.real),
@@ -83,7 +86,7 @@ class Integrator:
         self.field, self.tol, self.max_steps = field, tol, max_steps
         self.method = method_tables()
         self._flow = newton.Flow(
-            X=compiled(field.X),
+            X=matrix_address(field.X),
             y=np.repeat(field.y, _LANES),
             m=field.m,
             rho=field.rho,
@@ -118,7 +121,10 @@ class Integrator:
             loss=np.zeros(_LANES),
             columns=np.zeros(_LANES * _LANES),
             scratch=np.zeros((3, _LANES * d)),
+            few=np.zeros(numbers_of_few(d)),
         )
+        _, *tables = self.method
+        self._addresses = tuple(map(addresses_of, (tables, self._carried, self._space)))
 
     @property
     def state(self) -> Array:
@@ -164,7 +170,7 @@ class Integrator:
         while control[newton.STEPS] < end:
             share = min(budget, int(end - control[newton.STEPS]))
             answer = advance(
-                self._flow, self.method, self._carried, self._space, self.tol, stop, share, to_limit
+                self._flow, self.method.stages, *self._addresses, self.tol, stop, share, to_limit
             )
             if answer == ends.FACTORIZE:
                 self._factorize()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .addresses import square
 from .flow_end import (
     COLLAPSED,
     FACTORIZE,
@@ -29,7 +30,7 @@ from .flow_end import (
 )
 from .lanes import clear
 from .seen import solve_seen
-from .simd import WIDTH, load, pointer, store
+from .simd import WIDTH, load, store
 from .stage_newton import (
     AGE,
     CAREFUL,
@@ -40,8 +41,12 @@ from .stage_newton import (
     STEPS,
     TIME,
     USUAL,
+    carried_at,
     delta_scale,
     evaluate,
+    flow_at,
+    method_at,
+    space_at,
     top_size,
 )
 from .stiff import combination, mixed
@@ -50,16 +55,16 @@ PATIENCE = 5
 
 
 @numba.njit(forceinline=True)
-def copy_lanes(source, target):
+def copy_lanes(source, target, items):
     """Write source over target."""
-    for k in range(source.shape[0] // 8):
+    for k in range(items):
         store(target, k, load(source, k))
 
 
 @numba.njit(forceinline=True)
-def extrapolate(nodes, ratio, z_nu, z_delta, columns):
+def extrapolate(method, ratio, space, n, d):
     """Continue the collocation polynomial of the last step, ratio times as long, in place."""
-    stages = nodes.shape[0]
+    stages, nodes, columns = method.stages, method.nodes, space.columns
     clear(columns, 0, 8)
     for k in range(stages):
         for lane in range(stages):
@@ -69,17 +74,16 @@ def extrapolate(nodes, ratio, z_nu, z_delta, columns):
                 if other != k:
                     value *= (at - nodes[other]) / (nodes[k] - nodes[other])
             columns[8 * k + lane] = value - (1.0 if k == stages - 1 else 0.0)
-    by, nu, delta = pointer(columns), pointer(z_nu), pointer(z_delta)
-    for i in range(z_nu.shape[0] // 8):
-        store(nu, i, mixed(nu, i, by, stages))
-    for i in range(z_delta.shape[0] // 8):
-        store(delta, i, mixed(delta, i, by, stages))
+    for i in range(n):
+        store(space.z_nu, i, mixed(space.z_nu, i, columns, stages))
+    for j in range(d):
+        store(space.z_delta, j, mixed(space.z_delta, j, columns, stages))
 
 
 @numba.njit(cache=True, nogil=True)
 def estimated_error(flow, method, carried, space, size):
     """Local error of theta and Delta by the embedded formula, filtered by (I - size c J)^-1."""
-    stages = method.nodes.shape[0]
+    stages = method.stages
     n, d = flow.X.shape
     raw = np.empty(n)
     for i in range(n):
@@ -87,10 +91,10 @@ def estimated_error(flow, method, carried, space, size):
         for k in range(stages + 1):
             total += method.error[k] * space.d_nu[8 * i + k]
         raw[i] = size * total
-    modes = np.dot(carried.forward, raw)
+    modes = np.dot(square(carried.forward, n), raw)
     for i in range(n):
         modes[i] /= 1.0 + size * method.real[0] * carried.rates[i]
-    error = 2.0 * top_size(combination(flow.X, np.dot(carried.back, modes)))
+    error = 2.0 * top_size(combination(flow.X, np.dot(square(carried.back, n), modes)))
     error /= carried.control[LOOSE]
     scale = delta_scale(flow, space, stages)
     for j in range(d):
@@ -111,30 +115,29 @@ def first_size(flow, d_nu, d_delta):
 
 
 @numba.njit(forceinline=True)
-def guess_stages(method, carried, space, size):
+def guess_stages(method, carried, space, size, n, d):
     """Set the stages to the continuation of the last step, or to zero without one."""
     previous = carried.control[PREVIOUS]
     if previous == 0.0:
-        clear(space.z_nu, 0, carried.nu.shape[0])
-        clear(space.z_delta, 0, carried.delta.shape[0])
+        clear(space.z_nu, 0, n)
+        clear(space.z_delta, 0, d)
         return
-    copy_lanes(carried.z_nu, space.z_nu)
-    copy_lanes(carried.z_delta, space.z_delta)
-    nodes = method.nodes
-    extrapolate(nodes, size / previous, space.z_nu, space.z_delta, space.columns)
+    copy_lanes(carried.z_nu, space.z_nu, n)
+    copy_lanes(carried.z_delta, space.z_delta, d)
+    extrapolate(method, size / previous, space, n, d)
 
 
 @numba.njit(forceinline=True)
-def accept(method, carried, space, size):
+def accept(method, carried, space, size, n, d):
     """Move to the end of a step and keep its stages."""
-    stages = method.nodes.shape[0]
+    stages = method.stages
     for k in range(stages):
         carried.control[INTEGRAL] += size * method.last[k] * space.loss[k]
-    copy_lanes(space.z_nu, carried.z_nu)
-    copy_lanes(space.z_delta, carried.z_delta)
-    for i in range(carried.nu.shape[0]):
+    copy_lanes(space.z_nu, carried.z_nu, n)
+    copy_lanes(space.z_delta, carried.z_delta, d)
+    for i in range(n):
         carried.nu[i] += space.z_nu[8 * i + stages - 1]
-    for j in range(carried.delta.shape[0]):
+    for j in range(d):
         carried.delta[j] += space.z_delta[8 * j + stages - 1]
     carried.control[PREVIOUS] = size
 
@@ -142,15 +145,15 @@ def accept(method, carried, space, size):
 @numba.njit(inline="always")
 def one_step(flow, method, carried, space, tol, stop):
     """Take one step, not beyond the time ``stop``; returns RUNNING, or why it cannot be taken."""
-    control = carried.control
-    stages = method.nodes.shape[0]
+    control, stages = carried.control, method.stages
+    n, d = flow.X.shape
     target = 0.1 * tol ** ((stages + 1) / (2 * stages))
     rejected = False
     while True:
         size = min(control[SIZE], stop - control[TIME])
         if not 1e-14 * max(control[TIME], 1e-280) < size < np.inf:
             return COLLAPSED
-        guess_stages(method, carried, space, size)
+        guess_stages(method, carried, space, size, n, d)
         count = solve_seen(flow.X, flow, method, carried, space, size, tol)
         if count < 0:
             control[CAREFUL] = 1.0
@@ -163,9 +166,9 @@ def one_step(flow, method, carried, space, tol, stop):
         if error <= target:
             break
         control[SIZE], rejected = size * min(max(factor, 0.1), 0.9), True
-    accept(method, carried, space, size)
+    accept(method, carried, space, size, n, d)
     control[STEPS] += 1.0
-    copy_lane(space.s, stages - 1, carried.s)
+    copy_lane(space.s, stages - 1, carried.s, d)
     if control[AGE] == 0.0:
         control[USUAL] = count
     control[AGE] = -1.0 if count >= control[USUAL] + PATIENCE else control[AGE] + 1.0
@@ -182,33 +185,38 @@ def one_step(flow, method, carried, space, tol, stop):
 @numba.njit(inline="always")
 def start(flow, carried, space):
     """Evaluate the rates at the present state; returns whether they are finite."""
-    clear(space.z_nu, 0, carried.nu.shape[0])
-    clear(space.z_delta, 0, carried.delta.shape[0])
+    n, d = flow.X.shape
+    clear(space.z_nu, 0, n)
+    clear(space.z_delta, 0, d)
     if not evaluate(flow, carried, space):
         return False
-    copy_lane(space.s, 0, carried.s)
+    copy_lane(space.s, 0, carried.s, d)
     if carried.control[SIZE] == 0.0:
-        d_nu, d_delta = lane_of(space.d_nu, 0), lane_of(space.d_delta, 0)
+        d_nu, d_delta = lane_of(space.d_nu, 0, n), lane_of(space.d_delta, 0, d)
         carried.control[SIZE] = first_size(flow, d_nu, d_delta)
     return True
 
 
 @numba.njit(cache=True, nogil=True)
-def advance(flow, method, carried, space, tol, stop, budget, to_limit):
+def advance(flow, stages, method, carried, space, tol, stop, budget, to_limit):
     """Take up to ``budget`` steps, not beyond the time ``stop``; returns an answer of flow_end.
 
+    ``method`` (without ``stages``), ``carried`` and ``space`` are the addresses of their arrays.
     FACTORIZE asks for a factorisation of J at the present state, where s is ``carried.s``, which
     small dense problems do here; ``carried.control[AGE]`` counts the steps since, negative for
     never. Another call goes on with the same bits as if there had been one.
     """
+    flow, method = flow_at(flow), method_at(stages, method)
+    carried, space = carried_at(carried), space_at(space)
+    n, d = flow.X.shape
     control = carried.control
     if not start(flow, carried, space):
         return COLLAPSED
     lane, last = 0, control[STEPS] + budget
     while control[STEPS] < last:
         if to_limit:
-            r, rate = lane_of(space.r, lane), lane_of(space.d_nu, lane)
-            answer = end_in_sight(flow, carried, r, rate, lane_of(space.d_delta, lane), tol)
+            r, rate = lane_of(space.r, lane, n), lane_of(space.d_nu, lane, n)
+            answer = end_in_sight(flow, carried, r, rate, lane_of(space.d_delta, lane, d), tol)
             if answer in (LINEAR, SPENT) and not write_rest(flow, carried, r):
                 return FACTORIZE
             if answer != RUNNING:
@@ -217,7 +225,7 @@ def advance(flow, method, carried, space, tol, stop, budget, to_limit):
         if answer == RUNNING:
             answer = one_step(flow, method, carried, space, tol, stop)
             # The lane beyond the stages is the state before the step.
-            lane = WIDTH - 1 if answer == FACTORIZE else method.nodes.shape[0] - 1
+            lane = WIDTH - 1 if answer == FACTORIZE else stages - 1
         if answer == FACTORIZE:
             if not factorized(flow, carried):
                 return FACTORIZE

@@ -14,15 +14,21 @@ import math
 import numba
 import numpy as np
 
+from .addresses import behind
 from .lanes import clear
 from .row_passes import by_kind
-from .simd import absolute, beyond, load, pointer, splat, splat_at, store, zero
+from .simd import absolute, beyond, load, splat, splat_at, store, zero
 from .stage_newton import Carried, Flow, Space, evaluate, solve_stages
 from .stages import UNSEEN
 from .stiff import mixed
 
 # Share of the coordinates from which leaving the others out is not worth its passes.
 _MANY = 0.25
+
+
+def numbers_of_few(d: int) -> int:
+    """Numbers of working space for the coordinates that are seen, where they are few of d."""
+    return 82 * int(_MANY * d)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -33,6 +39,26 @@ def _columns(X, at):
         for k in range(at.shape[0]):
             out[i, k] = X[i, at[k]]
     return out
+
+
+@numba.njit(forceinline=True)
+def _count(seen):
+    """Return how many are seen."""
+    count = 0
+    for j in range(seen.shape[0]):
+        count += seen[j]
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _places(seen):
+    """Return where the seen ones are."""
+    at, k = np.empty(_count(seen), np.intp), 0
+    for j in range(seen.shape[0]):
+        if seen[j]:
+            at[k] = j
+            k += 1
+    return at
 
 
 @numba.njit(cache=True, nogil=True)
@@ -47,42 +73,40 @@ def _largest(X, seen):
 
 
 @numba.njit(forceinline=True)
-def _spread(few, at, all_of_them):
-    """Write lanes of the coordinates ``at`` to their places."""
-    source, target = pointer(few), pointer(all_of_them)
-    for k in range(at.shape[0]):
-        store(target, at[k], load(source, k))
-
-
-@numba.njit(inline="always")
-def _among(flow, method, carried, space, size, tol, at, unseen):
-    """Solve for nu and for Delta of the coordinates ``at``; returns the number of iterations."""
+def _among(flow, carried, space, at):
+    """Return the problem of the coordinates ``at``, with what it carries and works on."""
     d = at.shape[0]
-    z_delta = np.empty(8 * d)
-    for k in range(d):
-        store(pointer(z_delta), k, load(pointer(space.z_delta), at[k]))
+    delta, log_alpha, lanes = space.few, behind(space.few, d), behind(space.few, 2 * d)
     few = Flow(
-        _columns(flow.X, at), flow.y, flow.m, flow.rho, flow.log_alpha[at], flow.rank,
+        _columns(flow.X, at), flow.y, flow.m, flow.rho, log_alpha, flow.rank,
         flow.solvable, flow.start, flow.linear_below, flow.inside,
     )  # fmt: skip
     part = Carried(
-        carried.nu, carried.delta[at], carried.s, carried.z_nu, carried.z_delta, carried.back,
+        carried.nu, delta, carried.s, carried.z_nu, carried.z_delta, carried.back,
         carried.forward, carried.turned, carried.rates, carried.sizes, carried.rest,
         carried.control,
     )  # fmt: skip
     room = Space(
-        space.nu, np.empty(8 * d), space.z_nu, z_delta, np.empty(8 * d), np.empty(8 * d),
-        np.empty(8 * d), np.empty(8 * d), space.r, space.d_nu, np.empty(8 * d), space.loss,
-        space.defect, space.change, space.half, space.columns, np.empty((3, 8 * d)),
+        space.nu, lanes, space.z_nu, behind(lanes, 8 * d), behind(lanes, 16 * d),
+        behind(lanes, 24 * d), behind(lanes, 32 * d), behind(lanes, 40 * d), space.r, space.d_nu,
+        behind(lanes, 48 * d), space.loss, space.defect, space.change, space.half, space.columns,
+        behind(lanes, 56 * d), space.few,
     )  # fmt: skip
-    count = solve_stages(few, method, part, room, size, tol, unseen)
-    if count >= 0:
-        _spread(z_delta, at, space.z_delta)
-        _spread(room.delta, at, space.delta)
-        _spread(room.theta, at, space.theta)
-        _spread(room.s, at, space.s)
-        _spread(room.d_delta, at, space.d_delta)
-    return count
+    for k in range(d):
+        delta[k], log_alpha[k] = carried.delta[at[k]], flow.log_alpha[at[k]]
+        store(room.z_delta, k, load(space.z_delta, at[k]))
+    return few, part, room
+
+
+@numba.njit(forceinline=True)
+def _put_back(room, at, space):
+    """Write the stages of the coordinates ``at`` to those of all."""
+    for k in range(at.shape[0]):
+        store(space.z_delta, at[k], load(room.z_delta, k))
+        store(space.delta, at[k], load(room.delta, k))
+        store(space.theta, at[k], load(room.theta, k))
+        store(space.s, at[k], load(room.s, k))
+        store(space.d_delta, at[k], load(room.d_delta, k))
 
 
 @numba.njit(forceinline=True)
@@ -104,25 +128,21 @@ def _integrands(X, m, j, nu, r, d_nu):
 @numba.njit(cache=True, nogil=True)
 def _follow(flow, method, carried, space, size, seen):
     """Set the stages of those not seen; returns whether one of them comes into sight."""
-    stages, columns = method.nodes.shape[0], pointer(method.columns)
     step, two, rise = splat(size), splat(2.0), splat(2.0 * flow.rho)
     lowest, seen_from = splat(-math.inf), splat(UNSEEN)
-    nu, r, d_nu = pointer(space.nu), pointer(space.r), pointer(space.d_nu)
-    theta, s, delta = pointer(space.theta), pointer(space.s), pointer(space.delta)
-    z_delta, d_delta = pointer(space.z_delta), pointer(space.d_delta)
     appeared = False
     for j in range(flow.X.shape[1]):
         if seen[j]:
             continue
-        angle, rate = _integrands(flow.X, flow.m, j, nu, r, d_nu)
-        store(theta, j, angle)
-        store(d_delta, j, rate)
-        moved = step * mixed(d_delta, j, columns, stages)
-        now = splat_at(pointer(carried.delta), j) + moved
-        store(z_delta, j, moved)
-        store(delta, j, now)
-        store(s, j, zero())
-        scale = two * splat_at(pointer(flow.log_alpha), j) - splat(math.log(2.0)) - rise * now
+        angle, rate = _integrands(flow.X, flow.m, j, space.nu, space.r, space.d_nu)
+        store(space.theta, j, angle)
+        store(space.d_delta, j, rate)
+        moved = step * mixed(space.d_delta, j, method.columns, method.stages)
+        now = splat_at(carried.delta, j) + moved
+        store(space.z_delta, j, moved)
+        store(space.delta, j, now)
+        store(space.s, j, zero())
+        scale = two * splat_at(flow.log_alpha, j) - splat(math.log(2.0)) - rise * now
         if beyond(absolute(angle) + scale, lowest, seen_from):
             seen[j] = appeared = True
     return appeared
@@ -130,25 +150,34 @@ def _follow(flow, method, carried, space, size, seen):
 
 @numba.njit(cache=True, nogil=True)
 def _dense_solve_seen(X, flow, method, carried, space, size, tol):
-    seen = carried.s > 0.0
-    most = int(_MANY * X.shape[1])
-    while np.sum(seen) <= most:
-        at, unseen = np.flatnonzero(seen), _largest(X, seen)
-        count = _among(flow, method, carried, space, size, tol, at, unseen)
+    d = X.shape[1]
+    seen = np.empty(d, np.bool_)
+    for j in range(d):
+        seen[j] = carried.s[j] > 0.0
+    while True:
+        some = _count(seen) <= int(_MANY * d)
+        few, part, room, at = flow, carried, space, np.empty(0, np.intp)
+        unseen = np.zeros(X.shape[0])
+        if some:
+            at, unseen = _places(seen), _largest(X, seen)
+            few, part, room = _among(flow, carried, space, at)
+        count = solve_stages(few, method, part, room, size, tol, unseen)
+        if not some:
+            return count
         if count < 0:
             # What is asked next is asked of the state before the step.
             clear(space.z_nu, 0, X.shape[0])
-            clear(space.z_delta, 0, X.shape[1])
+            clear(space.z_delta, 0, d)
             evaluate(flow, carried, space)
             return count
+        _put_back(room, at, space)
         if not _follow(flow, method, carried, space, size, seen):
             return count
-    return solve_stages(flow, method, carried, space, size, tol, np.zeros(flow.y.shape[0] // 8))
 
 
 @numba.njit(cache=True, nogil=True)
 def _sparse_solve_seen(X, flow, method, carried, space, size, tol):
-    return solve_stages(flow, method, carried, space, size, tol, np.zeros(flow.y.shape[0] // 8))
+    return solve_stages(flow, method, carried, space, size, tol, np.zeros(X.shape[0]))
 
 
 # Does as :func:`.stage_newton.solve_stages` does, among the coordinates that are seen.

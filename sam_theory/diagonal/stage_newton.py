@@ -20,6 +20,7 @@ from collections import namedtuple
 import numba
 import numpy as np
 
+from .addresses import at_address, matrix_at, square
 from .lanes import clear
 from .simd import absolute, beyond, load, maximum, pointer, splat, splat_at, store, zero
 from .stages import row_products, stage_rates
@@ -36,11 +37,13 @@ _NOISE = 4.0
 
 # The flow (y repeated in lanes; small problems are factorised ``inside``); the method (nodes, A by
 # columns, eigenvalues, transformations, weights of the error and of the last stage); what is
-# carried from one call to the next.
+# carried from one call to the next; working space, some of it for a part of the coordinates only.
+# Within compiled code all arrays but X are pointers.
 Flow = namedtuple("Flow", "X y m rho log_alpha rank solvable start linear_below inside")
 Method = namedtuple(
     "Method",
-    "nodes columns real imaginary into_real into_imaginary from_real from_imaginary error last",
+    "stages nodes columns real imaginary into_real into_imaginary from_real from_imaginary error "
+    "last",
 )
 Carried = namedtuple(
     "Carried", "nu delta s z_nu z_delta back forward turned rates sizes rest control"
@@ -48,8 +51,48 @@ Carried = namedtuple(
 Space = namedtuple(
     "Space",
     "nu delta z_nu z_delta theta before beta s r d_nu d_delta loss defect change half columns "
-    "scratch",
+    "scratch few",
 )
+
+
+@numba.njit(forceinline=True)
+def flow_at(flow):
+    """Return the flow with X of :func:`.addresses.matrix_address`, and pointers."""
+    return Flow(
+        matrix_at(flow.X), pointer(flow.y), flow.m, flow.rho, pointer(flow.log_alpha), flow.rank,
+        flow.solvable, flow.start, flow.linear_below, flow.inside,
+    )  # fmt: skip
+
+
+@numba.njit(forceinline=True)
+def method_at(stages, a):
+    """Return the method of so many stages whose tables are at the addresses a."""
+    return Method(
+        stages, at_address(a[0]), at_address(a[1]), at_address(a[2]), at_address(a[3]),
+        at_address(a[4]), at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]),
+        at_address(a[9]),
+    )  # fmt: skip
+
+
+@numba.njit(forceinline=True)
+def carried_at(a):
+    """Return what is carried, at the addresses a."""
+    return Carried(
+        at_address(a[0]), at_address(a[1]), at_address(a[2]), at_address(a[3]), at_address(a[4]),
+        at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]), at_address(a[9]),
+        at_address(a[10]), at_address(a[11]),
+    )  # fmt: skip
+
+
+@numba.njit(forceinline=True)
+def space_at(a):
+    """Return the working space at the addresses a."""
+    return Space(
+        at_address(a[0]), at_address(a[1]), at_address(a[2]), at_address(a[3]), at_address(a[4]),
+        at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]), at_address(a[9]),
+        at_address(a[10]), at_address(a[11]), at_address(a[12]), at_address(a[13]),
+        at_address(a[14]), at_address(a[15]), at_address(a[16]), at_address(a[17]),
+    )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)
@@ -81,26 +124,25 @@ def spread(base, increments, target, items):
 def evaluate(flow, carried, space):
     """Rates of all stages; returns whether they are finite."""
     n, d = flow.X.shape
-    spread(pointer(carried.nu), pointer(space.z_nu), pointer(space.nu), n)
-    spread(pointer(carried.delta), pointer(space.z_delta), pointer(space.delta), d)
+    spread(carried.nu, space.z_nu, space.nu, n)
+    spread(carried.delta, space.z_delta, space.delta, d)
     stage_rates(
         flow.X, flow.y, flow.m, flow.rho, flow.log_alpha, space.nu, space.delta,
         space.scratch, space.theta, space.beta, space.s, space.r,
         space.d_nu, space.d_delta, space.loss,
     )  # fmt: skip
-    rates = pointer(space.d_nu)
     size = zero()
     for i in range(n):
-        size = size + absolute(load(rates, i))
+        size = size + absolute(load(space.d_nu, i))
     return not beyond(size, splat(-1.0), splat(1e300))
 
 
 @numba.njit(forceinline=True)
 def delta_scale(flow, space, stages):
     """Weigh a change of Delta: 2 rho in the exponent, and relative to its own size."""
-    top, delta = zero(), pointer(space.delta)
+    top = zero()
     for j in range(flow.X.shape[1]):
-        top = maximum(top, absolute(load(delta, j)))
+        top = maximum(top, absolute(load(space.delta, j)))
     store(space.half, 0, top)
     end = space.half[stages - 1]
     return max(2.0 * flow.rho, 1.0 / end if end > 0.0 else 0.0)
@@ -112,38 +154,34 @@ def iterate(flow, method, carried, space, size, keep, coupled):
 
     ``keep`` leaves Delta as it is; ``coupled`` lets nu answer the change of Delta at once.
     """
-    stages = method.nodes.shape[0]
+    stages, columns = method.stages, method.columns
     n, d = flow.X.shape
-    step, columns = splat(size), pointer(method.columns)
-    moved = zero()
-    d_delta, z_delta = pointer(space.d_delta), pointer(space.z_delta)
-    theta, before, beta = pointer(space.theta), pointer(space.before), pointer(space.beta)
+    step, moved = splat(size), zero()
     for j in range(d):
-        store(before, j, load(theta, j))
-    change, defect = pointer(space.change), pointer(space.defect)
+        store(space.before, j, load(space.theta, j))
     if not keep:
         for j in range(d):
-            new = step * mixed(d_delta, j, columns, stages)
-            move = new - load(z_delta, j)
+            new = step * mixed(space.d_delta, j, columns, stages)
+            move = new - load(space.z_delta, j)
             moved = maximum(moved, absolute(move))
-            store(z_delta, j, new)
-            store(d_delta, j, move * load(beta, j))
+            store(space.z_delta, j, new)
+            store(space.d_delta, j, move * load(space.beta, j))
     coupled = coupled and not keep
     if coupled:
-        pull, half = splat(2.0 * flow.rho * size / n), pointer(space.half)
-        row_products(flow.X, d_delta, half)
+        pull = splat(2.0 * flow.rho * size / n)
+        row_products(flow.X, space.d_delta, space.half)
         for i in range(n):
-            store(change, i, pull * mixed(half, i, columns, stages))
-    d_nu, z_nu = pointer(space.d_nu), pointer(space.z_nu)
+            store(space.change, i, pull * mixed(space.half, i, columns, stages))
     for i in range(n):
-        store(defect, i, step * mixed(d_nu, i, columns, stages) - load(z_nu, i))
+        new = step * mixed(space.d_nu, i, columns, stages)
+        store(space.defect, i, new - load(space.z_nu, i))
     newton_change(
-        carried.back, carried.forward, carried.turned, carried.rates, size, method,
-        defect, pointer(space.half), change, coupled,
+        square(carried.back, n), square(carried.forward, n), square(carried.turned, n),
+        carried.rates, size, method, space.defect, space.half, space.change, coupled,
     )  # fmt: skip
     for i in range(n):
-        store(z_nu, i, load(z_nu, i) + load(change, i))
-    store(defect, 0, moved)
+        store(space.z_nu, i, load(space.z_nu, i) + load(space.change, i))
+    store(space.defect, 0, moved)
     return largest(space.defect, stages)
 
 
@@ -151,10 +189,9 @@ def iterate(flow, method, carried, space, size, keep, coupled):
 def theta_sizes(space, d, stages):
     """Largest change of theta since the last evaluation, and largest theta."""
     moved, top = zero(), zero()
-    theta, before = pointer(space.theta), pointer(space.before)
     for j in range(d):
-        now = load(theta, j)
-        moved = maximum(moved, absolute(now - load(before, j)))
+        now = load(space.theta, j)
+        moved = maximum(moved, absolute(now - load(space.before, j)))
         top = maximum(top, absolute(now))
     store(space.defect, 0, moved)
     store(space.half, 0, top)
@@ -164,9 +201,9 @@ def theta_sizes(space, d, stages):
 @numba.njit(forceinline=True)
 def unseen_size(unseen, items, sums, stages):
     """Bound |2 X^T items| at the stages over columns whose entries are within ``unseen`` (n,)."""
-    total, bounds = zero(), pointer(unseen)
+    total = zero()
     for i in range(unseen.shape[0]):
-        total = total + splat_at(bounds, i) * absolute(load(items, i))
+        total = total + splat(unseen[i]) * absolute(load(items, i))
     store(sums, 0, total)
     return 2.0 * largest(sums, stages)
 
@@ -179,8 +216,7 @@ def rounding(flow, method, carried, space, size, unseen):
     independent of each other; slow modes of the flow amplify it by the time that they take.
     """
     n, d = flow.X.shape
-    last = method.nodes.shape[0] - 1
-    unsure = np.empty(d)
+    last, unsure = method.stages - 1, np.empty(d)
     for j in range(d):
         exponent = abs(flow.log_alpha[j]) + flow.rho * abs(space.delta[8 * j + last])
         exponent = 1.0 + abs(space.theta[8 * j + last]) + 2.0 * exponent
@@ -188,14 +224,16 @@ def rounding(flow, method, carried, space, size, unseen):
     off = squares_product(flow.X, unsure)
     for i in range(n):
         off[i] += (ROUNDING * flow.y[8 * i]) ** 2
-    modes = np.dot(carried.forward**2, off)
-    most = 0.0
+    most, mode = 0.0, np.empty(n)
     for i in range(n):
+        share, hidden = 0.0, 0.0
+        for k in range(n):
+            share += carried.forward[i * n + k] ** 2 * off[k]
+            mode[k] = carried.back[k * n + i]
+            hidden += unseen[k] * abs(mode[k])
         lasting = size / (n * (1.0 + size * method.real[0] * carried.rates[i]))
-        mode = np.ascontiguousarray(carried.back[:, i])
-        reach = max(top_size(combination(flow.X, mode)), np.dot(unseen, np.abs(mode)))
-        reach *= 2.0
-        most += (reach * lasting) ** 2 * modes[i]
+        reach = 2.0 * max(top_size(combination(flow.X, mode)), hidden)
+        most += (reach * lasting) ** 2 * share
     return _NOISE * np.sqrt(most)
 
 
@@ -205,12 +243,13 @@ def solve_stages(flow, method, carried, space, size, tol, unseen):
 
     ``unseen`` (n,) bounds the columns of X that are not in ``flow``: their theta must settle too.
     """
-    stages = method.nodes.shape[0]
+    stages = method.stages
+    n, d = flow.X.shape
     careful = carried.control[CAREFUL] > 0.0
     guessed = careful and carried.control[PREVIOUS] > 0.0
     if not evaluate(flow, carried, space):
-        clear(space.z_nu, 0, carried.nu.shape[0])
-        clear(space.z_delta, 0, carried.delta.shape[0])
+        clear(space.z_nu, 0, n)
+        clear(space.z_delta, 0, d)
         evaluate(flow, carried, space)
         guessed = False
     last, noise = np.inf, -1.0
@@ -219,7 +258,7 @@ def solve_stages(flow, method, carried, space, size, tol, unseen):
         moved_delta = iterate(flow, method, carried, space, size, keep, careful)
         if not evaluate(flow, carried, space):
             return -1
-        moved, top = theta_sizes(space, flow.X.shape[1], stages)
+        moved, top = theta_sizes(space, d, stages)
         scale = delta_scale(flow, space, stages)
         if max(moved, moved_delta * scale) > 1.0:
             return -1
@@ -228,8 +267,8 @@ def solve_stages(flow, method, carried, space, size, tol, unseen):
             continue
         # Below this, changes of the stages are rounding of theta and of the exponent.
         floor = max(0.02 * tol, 1e-15 * max(top, 1.0))
-        far = unseen_size(unseen, pointer(space.nu), space.half, stages)
-        beside = unseen_size(unseen, pointer(space.change), space.half, stages)
+        far = unseen_size(unseen, space.nu, space.half, stages)
+        beside = unseen_size(unseen, space.change, space.half, stages)
         moved = max(moved, beside * floor / max(floor, 1e-15 * far))
         shrink = moved / last
         if moved <= floor or (moved <= 10.0 * floor and shrink > 0.5):

@@ -13,6 +13,7 @@ import math
 
 import numba
 
+from .addresses import behind
 from .exponential import exponential, exponential_minus_one
 from .lanes import (
     block_gradient,
@@ -27,7 +28,6 @@ from .simd import (
     copysign,
     load,
     load_rows,
-    pointer,
     rank_one,
     splat,
     splat_at,
@@ -224,20 +224,17 @@ def stage_rates(
 ):
     """Write the rates d_nu, d_delta and 2 L, and what they were made of.
 
-    ``y`` (n, 8) repeats the labels; ``work`` (3, 8 d) is overwritten.
+    All but X are pointers. ``y`` (n, 8) repeats the labels; ``work`` (3, 8 d) is overwritten.
     """
     n, d = X.shape
-    y, nu, delta, r = pointer(y), pointer(nu), pointer(delta), pointer(r)
-    theta, beta, s = pointer(theta), pointer(beta), pointer(s)
-    d_nu, d_delta = pointer(d_nu), pointer(d_delta)
     _image(X, nu, theta)
-    network(pointer(log_alpha), d, rho, theta, delta, beta, s)
+    network(log_alpha, d, rho, theta, delta, beta, s)
     if m == 1:
-        X2, X3 = work[0].reshape(8, d), work[1].reshape(8, d)
+        X2, X3 = numba.carray(work, (8, d)), numba.carray(behind(work, 8 * d), (8, d))
         _all_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta)
     else:
-        g, h, moved = pointer(work[0]), pointer(work[1]), pointer(work[2])
-        _all_blocks(X, y, m, rho, beta, s, r, d_nu, d_delta, g, h, moved)
+        h, moved = behind(work, 8 * d), behind(work, 16 * d)
+        _all_blocks(X, y, m, rho, beta, s, r, d_nu, d_delta, work, h, moved)
     squares = zero()
     for i in range(n):
         squares = squares + load(r, i) * load(r, i)

@@ -20,7 +20,7 @@ from scipy.linalg import lapack
 from .newton import Array
 from .normal_matrix import lower_root, weighted_square
 from .row_passes import by_kind
-from .simd import load, load_rows, pointer, rank_one, splat, splat_at, store, zero, zero4, zero8
+from .simd import load, load_rows, rank_one, splat, splat_at, store, zero, zero4, zero8
 
 
 @numba.njit(cache=True, nogil=True)
@@ -108,6 +108,10 @@ def _metric_root(P, m, rho):
 
 @numba.njit(cache=True, nogil=True)
 def _dense_factorize(X, m, rho, s, back, forward, turned, rates):
+    """Write L Q, (L Q)^-1, (L Q)^T and p/n at s (d,), for a small dense X.
+
+    Returns False where that must be left to :func:`stiff_modes`.
+    """
     n = X.shape[0]
     P = weighted_square(X, np.sqrt(s))
     if not np.sum(np.abs(P)) < 1e140:
@@ -137,16 +141,7 @@ def _sparse_factorize(X, m, rho, s, back, forward, turned, rates):
     return False
 
 
-_factorize = by_kind(_dense_factorize, _sparse_factorize)
-
-
-@numba.njit(cache=True, nogil=True)
-def factorize(X, m, rho, s, back, forward, turned, rates):
-    """Write L Q, (L Q)^-1, (L Q)^T and p/n at s (d,), for a small dense X.
-
-    Returns False where that must be left to :func:`stiff_modes`.
-    """
-    return _factorize(X, m, rho, s, back, forward, turned, rates)
+factorize = by_kind(_dense_factorize, _sparse_factorize)
 
 
 @numba.njit(forceinline=True)
@@ -195,27 +190,23 @@ def mixed(source, i, columns, stages):
 def newton_change(back, forward, turned, rates, size, method, defect, work, change, pulled):
     """Set change = (I - size A x J)^-1 defect, with J = -back diag(rates) forward.
 
-    If ``pulled``, for defect + M change; ``turned`` is back^T, so that M = back turned. ``defect``,
-    ``work`` and ``change`` are pointers to (n, 8) lanes, all overwritten.
+    If ``pulled``, for defect + M change; ``turned`` is back^T, so that M = back turned. ``rates``
+    is a pointer, and so are ``defect``, ``work`` and ``change``, to (n, 8) lanes, all overwritten.
     """
     apply(forward, defect, work)
     if pulled:
         apply_on_top(turned, change, work)
-    stages = method.nodes.shape[0]
-    into_real, into_imaginary = pointer(method.into_real), pointer(method.into_imaginary)
-    from_real, from_imaginary = pointer(method.from_real), pointer(method.from_imaginary)
-    real, imaginary = load(method.real, 0), load(method.imaginary, 0)
-    poles = pointer(rates)
+    stages, real, imaginary = method.stages, load(method.real, 0), load(method.imaginary, 0)
     n = forward.shape[0]
     for i in range(n):
-        a = mixed(work, i, into_real, stages)
-        b = mixed(work, i, into_imaginary, stages)
-        factor = splat(size) * splat_at(poles, i)
+        a = mixed(work, i, method.into_real, stages)
+        b = mixed(work, i, method.into_imaginary, stages)
+        factor = splat(size) * splat_at(rates, i)
         p, q = splat(1.0) + factor * real, factor * imaginary
         inverse = splat(1.0) / (p * p + q * q)
         store(work, i, (a * p + b * q) * inverse)
         store(defect, i, (b * p - a * q) * inverse)
     for i in range(n):
-        half = mixed(work, i, from_real, 4) - mixed(defect, i, from_imaginary, 4)
+        half = mixed(work, i, method.from_real, 4) - mixed(defect, i, method.from_imaginary, 4)
         store(work, i, half)
     apply(back, work, change)

@@ -75,6 +75,7 @@ def _block_form(X: Matrix, G: Array, m: int) -> Array:
 
 @numba.njit(cache=True, nogil=True)
 def _dense_linear_rest(X, m, rank, r, back, forward, turned, rates):  # type: ignore[no-untyped-def]
+    """Return the rest of Delta (d,) and of int 2L beyond r (n,), from :func:`.stiff.factorize`."""
     n, d = X.shape
     # R = forward^T C forward, and M R = back C forward.
     along = np.dot(turned, r)
@@ -99,13 +100,7 @@ def _sparse_linear_rest(X, m, rank, r, back, forward, turned, rates):  # type: i
     return np.full(X.shape[1], np.inf), np.inf
 
 
-_linear_rest = by_kind(_dense_linear_rest, _sparse_linear_rest)
-
-
-@numba.njit(cache=True, nogil=True)
-def linear_rest(X, m, rank, r, back, forward, turned, rates):  # type: ignore[no-untyped-def]
-    """Return the rest of Delta (d,) and of int 2L beyond r (n,), from :func:`.stiff.factorize`."""
-    return _linear_rest(X, m, rank, r, back, forward, turned, rates)
+linear_rest = by_kind(_dense_linear_rest, _sparse_linear_rest)
 
 
 @numba.njit(cache=True, nogil=True)

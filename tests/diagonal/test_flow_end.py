@@ -1,5 +1,6 @@
 """Where a flow ends: at rest above zero loss, in the noise of rounding, or where it is stopped."""
 
+import numba
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -77,14 +78,20 @@ def test_the_estimated_error_covers_the_error(monkeypatch):
     assert alike >= 1
 
 
+@numba.njit
+def rounding(flow, stages, method, carried, space, size):
+    flow, method = stage_newton.flow_at(flow), stage_newton.method_at(stages, method)
+    carried, space = stage_newton.carried_at(carried), stage_newton.space_at(space)
+    return stage_newton.rounding(flow, method, carried, space, size, np.zeros(flow.X.shape[0]))
+
+
 def test_the_estimate_of_rounding_grows_with_the_step():
     settings, alpha, rho, m = STIFF[0]
     field = field_of(st.sparse_regression(20, 30, **settings), alpha, st.m_sam(rho, m))
     integrator = Integrator(field, tol=1e-11, rank=20)
     integrator.to_time(1e6)
-    space, carried = integrator._space, integrator._carried
-    arguments = (integrator._flow, integrator.method, carried, space)
-    short, long = (stage_newton.rounding(*arguments, size, np.zeros(20)) for size in (1.0, 1e5))
+    arguments = (integrator._flow, integrator.method.stages, *integrator._addresses)
+    short, long = (rounding(*arguments, size) for size in (1.0, 1e5))
     assert 1e-18 < short < 1e-12 < 1e-11 < long < 1e-7
 
 

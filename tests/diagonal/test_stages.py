@@ -1,8 +1,10 @@
 """The compiled parts of the integrator against plain NumPy."""
 
+import numba
 import numpy as np
 import pytest
 
+from sam_theory.diagonal.addresses import addresses_of, at_address
 from sam_theory.diagonal.coupled import CoupledIntegrator, Linearization
 from sam_theory.diagonal.field import FlowField
 from sam_theory.diagonal.radau import Integrator
@@ -22,15 +24,25 @@ def lanes(items):
     return np.zeros(WIDTH * items)
 
 
+@numba.njit
+def rates_at(X, m, rho, a):
+    stage_rates(
+        X, at_address(a[0]), m, rho, at_address(a[1]), at_address(a[2]), at_address(a[3]),
+        at_address(a[4]), at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]),
+        at_address(a[9]), at_address(a[10]), at_address(a[11]),
+    )  # fmt: skip
+
+
 def rates_of(field, states):
     """Rates of eight states (8, n + d) by the compiled stages, and 2 L."""
     n, d = field.X.shape
     nu, delta = states[:, :n].T.copy().ravel(), states[:, n:].T.copy().ravel()
     d_nu, d_delta, loss = lanes(n), lanes(d), lanes(1)
-    stage_rates(
-        field.X, np.repeat(field.y, WIDTH), field.m, field.rho, field.log_alpha, nu, delta,
-        np.zeros((3, WIDTH * d)), lanes(d), lanes(d), lanes(d), lanes(n), d_nu, d_delta, loss,
-    )  # fmt: skip
+    arrays = [
+        np.repeat(field.y, WIDTH), field.log_alpha, nu, delta, lanes(3 * d), lanes(d), lanes(d),
+        lanes(d), lanes(n), d_nu, d_delta, loss,
+    ]  # fmt: skip
+    rates_at(field.X, field.m, field.rho, addresses_of(arrays))
     return np.hstack([d_nu.reshape(n, WIDTH).T, d_delta.reshape(d, WIDTH).T]), loss
 
 

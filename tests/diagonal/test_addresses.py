@@ -1,0 +1,49 @@
+"""Arrays that travel as addresses."""
+
+import numba
+import numpy as np
+import pytest
+
+import sam_theory as st
+from sam_theory.diagonal import addresses
+from sam_theory.diagonal.flow import _field
+from sam_theory.diagonal.radau import Integrator
+from sam_theory.diagonal.radau_steps import advance
+
+
+@numba.njit
+def product(X, a, n):
+    """X v for the first d numbers of what is at a[0], and the last of n of what is at a[1]."""
+    matrix, numbers = addresses.matrix_at(X), addresses.at_address(a[0])
+    v, last = addresses.vector(numbers, matrix.shape[1]), addresses.behind(numbers, n - 1)
+    return np.dot(matrix, v), last[0], addresses.square(addresses.at_address(a[1]), 2)[1, 0]
+
+
+def test_what_is_read_through_an_address():
+    rng = np.random.default_rng(0)
+    X, v, M = rng.standard_normal((4, 3)), rng.standard_normal(5), rng.standard_normal((2, 2))
+    X.flags.writeable = False
+    found, last, corner = product(addresses.matrix_address(X), addresses.addresses_of([v, M]), 5)
+    np.testing.assert_allclose(found, X @ v[:3], rtol=1e-14)
+    assert last == v[4] and corner == M[1, 0]
+
+
+@pytest.mark.parametrize("array", [np.zeros(6)[::2], np.zeros(3, np.float32), np.zeros((3, 2)).T])
+def test_what_has_no_address(array):
+    with pytest.raises(TypeError, match="contiguous array of float64"):
+        addresses.addresses_of([np.zeros(2), array])
+
+
+def test_a_matrix_that_is_read_only_compiles_nothing_more():
+    data = st.sparse_regression(6, 12, n_test=0)
+    state, signatures = [], []
+    for writeable in (True, False):
+        X = data.X.copy()
+        X.flags.writeable = writeable
+        field = _field(data, 0.1, st.one_sam(0.1), to_limit=True)[0]
+        object.__setattr__(field, "X", X)
+        integrator = Integrator(field, tol=1e-9, rank=6)
+        assert integrator.to_limit() == "finished"
+        state.append(integrator.state)
+        signatures.append(len(advance.signatures))
+    assert np.array_equal(*state) and signatures[0] == signatures[1]
