@@ -44,6 +44,8 @@ class RowSpace:
         ``residual <= 1e-10 ||y||_2``.
     residual : float
         ||y - projection||_2, in the units of y; 0 if the rank is n.
+    y : (n,) array
+        The labels themselves.
     """
 
     rank: int
@@ -51,6 +53,7 @@ class RowSpace:
     y_range: Array
     consistent: bool
     residual: float
+    y: Array
 
     def independent(self, X: Matrix) -> tuple[Matrix, Array]:
         """Return the independent rows of X (X itself if all are) and their solvable labels."""
@@ -101,7 +104,7 @@ def find_row_space(X: Matrix, y: Array) -> RowSpace:
             )
     tolerance = max(n, d) * float(np.finfo(np.float64).eps)
     if n <= d and _surely_independent(X, largest, tolerance):
-        return RowSpace(n, np.arange(n), y, True, 0.0)
+        return RowSpace(n, np.arange(n), y, True, 0.0, y)
     # The triangular factor has the singular values, the left singular vectors (as right ones) and
     # the pivots of X at the cost of one QR.
     orthogonal, transposed = None, None
@@ -110,11 +113,11 @@ def find_row_space(X: Matrix, y: Array) -> RowSpace:
         _, singular, turned = np.linalg.svd(transposed)
         left = turned.T
     else:
-        orthogonal, upper = linalg.qr(_dense(X), mode="economic", check_finite=False)
+        orthogonal, upper = linalg.qr(dense(X), mode="economic", check_finite=False)
         left, singular, _ = np.linalg.svd(upper)
     rank = int(np.count_nonzero(singular > tolerance * singular[0]))
     if rank == n:
-        return RowSpace(rank, np.arange(n), y, True, 0.0)
+        return RowSpace(rank, np.arange(n), y, True, 0.0, y)
     left = left[:, :rank]
     unit = float(np.max(np.abs(y))) or 1.0
     scaled = y / unit
@@ -125,10 +128,11 @@ def find_row_space(X: Matrix, y: Array) -> RowSpace:
         del orthogonal
     gap = float(np.linalg.norm(scaled - projection))
     consistent = gap <= CONSISTENCY_TOLERANCE * float(np.linalg.norm(scaled))
-    wide = _dense(X).T if transposed is None else transposed
+    wide = dense(X).T if transposed is None else transposed
     pivots = linalg.qr(wide, mode="r", pivoting=True, check_finite=False)[1]
     rows = np.sort(np.asarray(pivots[:rank], dtype=np.intp))
-    return RowSpace(rank, rows, y if consistent else projection * unit, consistent, gap * unit)
+    solvable = y if consistent else projection * unit
+    return RowSpace(rank, rows, solvable, consistent, gap * unit, y)
 
 
 def _surely_independent(X: Matrix, largest: Array, tolerance: float) -> bool:
@@ -172,7 +176,8 @@ def _least_singular_value(X: Matrix, column: Array, largest: Array, single: bool
     return math.sqrt(reciprocal) * float(np.min(norm))
 
 
-def _dense(X: Matrix) -> Array:
+def dense(X: Matrix) -> Array:
+    """Return X as an array; InputError if it is sparse and too large for that."""
     if isinstance(X, np.ndarray):
         return X
     n, d = X.shape

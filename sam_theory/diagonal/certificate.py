@@ -11,6 +11,7 @@ the feasible point whose theta - shift lies in the row space of X.  For any cand
    beta_f into the Bregman divergence D_phi(beta_f, b), which has no cancellation.
 3. D_phi(beta_f, beta*) <= gap, and phi'' = 1/(2D) turns this into a bound on each coordinate.
 
+Labels outside the range of X stand for their projection, bounded in :mod:`.projection`.
 Residuals and dual images are computed in twice the working precision with error bounds; the factor
 of K is verified.  Where verification fails the error bound is infinite, never wrong.  Source:
 convex duality as in THEORY section 4.
@@ -33,8 +34,9 @@ from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
 from .compensated import UNIT, dual_image, image_part, residual_pair, residual_part
 from .duality_gap import bounds_at, mirror_angle, mirror_angles
-from .newton import as_coordinates
+from .newton import checked_coordinates
 from .normal_matrix import is_small
+from .projection import label_errors
 from .verified import VerifiedFactor as _Verified
 from .verified import binary_root, small_correction
 
@@ -104,7 +106,8 @@ def certify(
     X : array_like or sparse array, shape (n, d)
         Design matrix.  Only linearly independent rows enter (numerical rank).
     y : array_like, shape (n,)
-        Labels.  If they are not in the range of X their projection is used.
+        Labels.  If they are not in the range of X their projection on it is meant, not the
+        projection as rounded.
     alpha : array_like, scalar or shape (d,)
         Scale of the potential, positive, units of beta^(1/2).
     beta : array_like, shape (d,)
@@ -137,10 +140,8 @@ def certify(
     candidate = np.asarray(beta, dtype=np.float64)
     if candidate.shape != (d,) or not np.all(np.isfinite(candidate)):
         raise InputError(f"beta must be {d} finite numbers, got shape {candidate.shape}")
-    scale = as_coordinates(alpha, d)
-    if not np.all(np.isfinite(scale) & (scale > 0.0)):
-        raise InputError("alpha must be positive and finite")
-    displacement = as_coordinates(0.0 if shift is None else shift, d)
+    scale = checked_coordinates("alpha", alpha, d)
+    displacement = checked_coordinates("shift", 0.0 if shift is None else shift, d)
     return certify_rows(matrix, space, np.log(scale), candidate, displacement)
 
 
@@ -160,17 +161,20 @@ def certify_rows(
     rows, target = space.independent(X)
     log_scale = 2.0 * log_alpha - math.log(2.0)
     enough = _ENOUGH * float(np.max(np.abs(beta), initial=0.0))
+    unsure = label_errors(X, space)
     if dual is not None and is_small(rows):
         coordinates = np.empty_like(beta)
-        found = _small_bounds(rows, target, *dual, shift, beta, log_scale, coordinates)
+        found = _small_bounds(rows, target, unsure, *dual, shift, beta, log_scale, coordinates)
         residual, (stationarity, gap) = found
         best = _Bounds(stationarity, gap, coordinates)
         if best.error <= enough:
             return _certificate(residual, best)
     theta, slope = mirror_angle(beta, log_scale)
     candidate = _Candidate(rows, beta, shift, theta, slope, log_scale)
-    misfit = residual_pair(rows, beta, target)
-    residual = float(np.max(np.abs(misfit[0]) + misfit[1], initial=0.0))
+    value, error = residual_pair(rows, beta, target)
+    misfit = value, error + unsure
+    residual = float(np.max(np.abs(value) + misfit[1], initial=0.0))
+    residual = math.inf if math.isnan(residual) else residual
     best = _Bounds(math.inf, math.inf, np.full(beta.shape, math.inf))
     for weight in _weights(slope, rows.shape[0]):
         for bounds in candidate.bounds(weight, misfit, dual):
@@ -263,7 +267,7 @@ class _Candidate:
 
 
 @numba.njit(cache=True, nogil=True)
-def _small_bounds(X, y, mu, low, shift, beta, log_scale, coordinates):  # type: ignore[no-untyped-def]
+def _small_bounds(X, y, unsure, mu, low, shift, beta, log_scale, coordinates):  # type: ignore[no-untyped-def]
     """Write the bounds by the dual point mu + low and W = D; returns the other three numbers.
 
     They are those of the general path, for a small dense X; infinite where that must be taken.
@@ -274,7 +278,10 @@ def _small_bounds(X, y, mu, low, shift, beta, log_scale, coordinates):  # type: 
     residual_part(X, beta, y, 0, n, misfit, error)
     residual = 0.0
     for i in range(n):
-        residual = max(residual, abs(misfit[i]) + error[i])
+        error[i] += unsure[i]
+        part = abs(misfit[i]) + error[i]
+        if not part <= residual:
+            residual = part if part == part else math.inf
     root = binary_root(slope)
     away = root * small_correction(X, root, misfit, error)
     high, rest, rounding = shift.copy(), np.zeros(d), np.abs(shift)

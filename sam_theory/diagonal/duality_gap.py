@@ -23,6 +23,12 @@ def mirror_angle(beta: Array, log_scale: Array) -> tuple[Array, Array]:
     return theta, slope
 
 
+# log |beta|/A from which arcsinh is a logarithm to rounding.
+_FAR = 20.0
+# What a term of the gap may have lost below the normal range.
+_UNDERFLOW = 1e-306
+
+
 @numba.njit(cache=True, nogil=True)
 def mirror_angles(beta, log_scale, theta, slope):  # type: ignore[no-untyped-def]
     """Write :func:`mirror_angle`."""
@@ -39,7 +45,10 @@ def _angle(beta, log_scale):  # type: ignore[no-untyped-def]
         return math.asinh(beta / scale), slope
     if size == 0.0:
         return 0.0, slope
-    return math.copysign(math.log(size) + math.log(2.0) - log_scale, beta), slope
+    ratio = math.log(size) - log_scale
+    if ratio > _FAR:
+        return math.copysign(ratio + math.log(2.0), beta), slope
+    return math.copysign(math.asinh(math.exp(ratio)), beta), slope
 
 
 @numba.njit(cache=True, nogil=True)
@@ -98,7 +107,9 @@ def bounds_at(high, rest, rounding, away, beta, theta, slope, log_scale, coordin
     for j in range(d):
         tilt[j] = (theta[j] - high[j]) - rest[j]
         unsure[j] = rounding[j] + 2.0 * UNIT * abs(tilt[j])
-        unsure[j] += 8.0 * UNIT * (abs(theta[j]) + abs(log_scale[j]) + 1.0)
+        # An error of log A moves theta by |beta|/D = tanh |theta| times as much.
+        unsure[j] += 8.0 * UNIT * abs(theta[j])
+        unsure[j] += 8.0 * UNIT * (abs(log_scale[j]) + 1.0) * min(1.0, abs(theta[j]))
         distance = abs(tilt[j]) + unsure[j]
         if not distance <= farthest:
             farthest = distance if distance == distance else math.inf
@@ -106,7 +117,7 @@ def bounds_at(high, rest, rounding, away, beta, theta, slope, log_scale, coordin
     if not math.isfinite(gap):
         coordinates.fill(math.inf)
         return farthest / 2.0, math.inf
-    gap *= 1.0 + 1e-12 + 2.0 * d * UNIT
+    gap = gap * (1.0 + 1e-12 + 2.0 * d * UNIT) + d * _UNDERFLOW
     for j in range(d):
         reach = abs(beta[j]) + away[j]
         scale = math.exp(log_scale[j])

@@ -21,7 +21,7 @@ from ..design import Array, Matrix, transposed_product, triangle
 from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
 from .certificate import Certificate, certify_rows
-from .newton import as_coordinates, solve_dual
+from .newton import checked_coordinates, solve_dual
 from .newton_steps import entropy_curve
 
 ALPHA_RANGE = (1e-150, 1e6)
@@ -98,8 +98,8 @@ def minimize_potential(
     matrix = checked_matrix(X)
     space = find_row_space(matrix, checked_vector("y", y))
     d = matrix.shape[1]
-    displacement = _coordinates("shift", 0.0 if shift is None else shift, d)
-    scale = _coordinates("alpha", alpha, d)
+    displacement = checked_coordinates("shift", 0.0 if shift is None else shift, d)
+    scale = checked_coordinates("alpha", alpha, d)
     low, high = ALPHA_RANGE
     if np.any((scale < low) | (scale > high)):
         bad = scale[(scale < low) | (scale > high)][0]
@@ -144,15 +144,3 @@ def _unconstrained(log_alpha: Array, shift: Array) -> Array:
     log_scale = 2.0 * log_alpha - np.log(2.0)
     entropy_curve(shift, np.zeros_like(shift), scale, log_scale, beta, slope)
     return beta
-
-
-def _coordinates(name: str, value: npt.ArrayLike, d: int) -> Array:
-    try:
-        array = as_coordinates(value, d)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be a number or {d} numbers") from None
-    if not np.all(np.isfinite(array)):
-        raise InputError(f"{name} must be finite")
-    if name == "alpha" and not np.all(array > 0.0):
-        raise InputError(f"alpha must be positive, got {array[~(array > 0.0)][0]:g}")
-    return array

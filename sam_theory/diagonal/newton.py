@@ -25,6 +25,7 @@ from scipy import linalg
 
 from ..design import Array as Array
 from ..design import Matrix, product, row_largest, transposed_product, triangle
+from ..errors import InputError
 from .compensated import dual_image, residual_pair
 from .newton_steps import (
     BEST,
@@ -231,6 +232,19 @@ def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSoluti
     except (linalg.LinAlgError, ValueError):
         nothing = np.zeros(problem.X.shape[0])
         return DualSolution(problem.point(problem.shift)[0], nothing, nothing, max_steps, False)
+
+
+def checked_coordinates(name: str, value: Any, d: int) -> Array:
+    """Return a scalar or (d,) array as (d,) float64; InputError unless finite, alpha positive."""
+    try:
+        array = as_coordinates(value, d)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a number or {d} numbers") from None
+    if not np.all(np.isfinite(array)):
+        raise InputError(f"{name} must be finite")
+    if name == "alpha" and not np.all(array > 0.0):
+        raise InputError(f"alpha must be positive, got {array[~(array > 0.0)][0]:g}")
+    return array
 
 
 def as_coordinates(value: Any, d: int) -> Array:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
 from diagonal.truth import exact_minimum, max_error, random_instance
@@ -234,3 +235,43 @@ def test_a_large_sparse_design_that_defies_its_gram_matrix_is_not_certified(monk
     y = X @ np.arange(8.0)
     assert certify(X, y, 0.1, np.arange(8.0)).valid
     assert not certify(sparse.csr_array(X), y, 0.1, np.arange(8.0)).valid
+
+
+@pytest.mark.parametrize("alpha", [1e-150, 1e-148, 1e-146, 1e-140])
+def test_scales_at_the_end_of_the_range(alpha):
+    """beta_1 = beta_2 = A sinh((0.5 + 0.3)/2) is the minimiser; the candidate is beside it."""
+    A = mpmath.mpf(alpha) ** 2 / 2
+    best = A * mpmath.sinh(mpmath.mpf(0.4))
+    candidate = np.full(2, float(A * mpmath.exp(0.4) / 2))
+    found = certify([[1.0, -1.0]], [0.0], alpha, candidate, shift=[0.5, 0.3])
+    error = abs(mpmath.mpf(candidate[0]) - best)
+    assert error <= found.error_bound <= 1e3 * error
+    distance = (mpmath.asinh(candidate[0] / A) - mpmath.mpf(0.4)) / 2
+    assert abs(distance) <= found.stationarity <= 2.0 * abs(distance)
+
+
+def test_stationarity_where_beta_is_of_the_size_of_the_scale():
+    alpha, angle = 1e-150, 0.7
+    A = mpmath.mpf(alpha) ** 2 / 2
+    beta = np.array([1e-100, float(A * mpmath.exp(angle) / 2)])
+    found = certify([[1.0, 1e-3]], [1e-100], alpha, beta)
+    image = [mpmath.asinh(b / A) / 2 for b in beta]
+    # The distance from the line (1, 1e-3) in the max norm.
+    distance = abs(image[0] * mpmath.mpf(1e-3) - image[1]) / (1 + mpmath.mpf(1e-3))
+    assert distance <= found.stationarity
+
+
+@pytest.mark.parametrize(("alpha", "y"), [(1e6, 1.0), (1e6, 1e-3), (1e3, 1e-10)])
+def test_labels_far_below_the_scale(alpha, y):
+    found = minimize_potential([[1.0, 2.0, 0.5]], [y], alpha)
+    assert found.certificate.error_bound <= 1e-12 * np.max(np.abs(found.beta))
+    wrong = found.beta * (1.0 + 1e-9)
+    assert certify([[1.0, 2.0, 0.5]], [y], alpha, wrong).error_bound >= 1e-9 * wrong[1]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "shift"), [([1.0, 2.0], 0.0), ("a", 0.0), (0.0, 0.0), (0.1, np.nan), (0.1, "b")]
+)
+def test_bad_scales_and_shifts(alpha, shift):
+    with pytest.raises(InputError, match="alpha|shift"):
+        certify([[1.0, 1.0, 1.0]], [1.0], alpha, np.ones(3) / 3, shift)
