@@ -129,3 +129,12 @@ def checked_generator(seed: Any) -> np.random.Generator:
     if isinstance(seed, np.random.Generator):
         return seed
     return np.random.default_rng(checked_integer("seed", seed, 0))
+
+
+def together(*arguments: Array) -> tuple[Array, ...]:
+    """Return the arguments in their common shape; InputError if there is none."""
+    try:
+        return tuple(np.broadcast_arrays(*arguments))
+    except ValueError:
+        shapes = ", ".join(str(array.shape) for array in arguments)
+        raise InputError(f"the shapes of the arguments do not fit: {shapes}") from None

@@ -6,8 +6,8 @@ Array front of the printed scalar formulas (:mod:`.formulas`, derived in :mod:`.
                               - (1/4) sqrt(4 beta_j^2 + alpha_j^4) + alpha_j^2/4 ]
 
 (Woodworth et al. 2020, Theorem 1, with this project's alpha).  beta and phi carry the same unit,
-alpha its square root; mirror images are dimensionless.  Every function broadcasts its arguments and
-raises InputError for arguments that are not finite or out of range.
+alpha its square root; mirror images are dimensionless.  Every function broadcasts its arguments;
+what is not finite, out of range or of shapes that do not fit is an InputError.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from .._validate import together
 from ..errors import InputError
 from . import formulas
 
@@ -328,8 +329,7 @@ def depth_h(z: npt.ArrayLike, depth: npt.ArrayLike) -> Array:
         If an argument is not finite or out of its range.
     """
     inside = _finite("z", z)
-    if np.any(np.abs(inside) >= 1.0):
-        raise InputError("z must lie strictly between -1 and 1")
+    _above(0.0, 1.0 - np.abs(inside), "z must lie strictly between -1 and 1")
     return _apply(_fill_depth_h, inside, _depth(depth))
 
 
@@ -362,18 +362,18 @@ def _orthonormal(
     times = _finite("t", t)
     if np.any(times < 0.0):
         raise InputError("t must be >= 0")
-    goal, scale, at = np.broadcast_arrays(_finite("beta_star", beta_star), _scale(alpha), times)
+    goal, scale, at = together(_finite("beta_star", beta_star), _scale(alpha), times)
     out, area = np.empty(goal.size), np.empty(goal.size)
     _fill_flow(goal.flatten(), scale.flatten(), at.flatten(), out, area)
     return out.reshape(goal.shape), area.reshape(goal.shape)
 
 
 def _apply(fill: Any, *arguments: Array) -> Array:
-    wide = np.broadcast_arrays(*arguments)
-    out = np.empty(wide[0].size)
+    wide = together(*arguments)
+    out = np.empty(wide[0].shape)
     # Copies: numba's look at the flags of a broadcast view makes NumPy warn.
-    fill(*(array.flatten() for array in wide), out)
-    return out.reshape(wide[0].shape)
+    fill(*(array.flatten() for array in wide), out.reshape(-1))
+    return out
 
 
 def _finite(name: str, value: npt.ArrayLike) -> Array:
@@ -387,14 +387,14 @@ def _finite(name: str, value: npt.ArrayLike) -> Array:
 
 
 def _scale(alpha: npt.ArrayLike) -> Array:
-    array = _finite("alpha", alpha)
-    if not np.all(array > 0.0):
-        raise InputError("alpha must be positive")
-    return array
+    return _above(0.0, _finite("alpha", alpha), "alpha must be positive")
 
 
 def _depth(depth: npt.ArrayLike) -> Array:
-    array = _finite("depth", depth)
-    if not np.all(array > 2.0):
-        raise InputError("depth must be greater than 2")
-    return array
+    return _above(2.0, _finite("depth", depth), "depth must be greater than 2")
+
+
+def _above(least: float, array: Array, message: str) -> Array:
+    if np.all(array > least):
+        return array
+    raise InputError(message)

@@ -350,6 +350,8 @@ def test_shapes_broadcast():
         (lambda: potential([np.nan], 1.0), "beta must be finite"),
         (lambda: mirror_map("x", 1.0), "beta must hold real numbers"),
         (lambda: orthonormal_flow(1.0, 1.0, -1.0), "t must be >= 0"),
+        (lambda: potential([1.0, 2.0], [1.0, 2.0, 3.0]), r"do not fit: \(2,\), \(3,\)"),
+        (lambda: orthonormal_flow([1.0, 2.0], np.ones(3), 1.0), "do not fit"),
         (lambda: depth_h(1.0, 3), "z must lie strictly"),
         (lambda: depth_h(0.5, 2), "depth must be greater than 2"),
         (lambda: depth_mirror_map(1.0, 1.0, 2.0), "depth must be greater than 2"),
