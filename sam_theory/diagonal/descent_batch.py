@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._threads import parallel_pieces, worker_count
+from ..errors import InputError
 from ..regression import Regression
 from .descent import Descent, describe_run
 from .descent_loop import Trainer
@@ -83,6 +84,7 @@ def descend_batch(
     for index, setting in enumerate(chosen):
         with naming(index):
             own = data if setting.data is None else setting.data
+            _check_setting(own, setting)
             if plans:
                 plans.append(vary_plan(plans[0], own, setting))
                 continue
@@ -122,6 +124,16 @@ def descend_batch(
 
     parallel_pieces([carry_out(number) for number in range(len(jobs))], workers)
     return Batch(chosen, tuple(found))
+
+
+def _check_setting(data: Regression, setting: Setting) -> None:
+    """Check what a single run may do, or would find out too late to say which setting it is."""
+    if isinstance(setting.seed, np.random.Generator):
+        raise InputError("seed must be an integer: a Generator would serve several settings")
+    if isinstance(data, Regression):
+        size = float(np.max(np.abs(data.y)))
+        if not np.isfinite(size * size * data.n):
+            raise InputError("alpha, X and y are so large that the initial loss overflows")
 
 
 def _in_lanes(plan: Plan) -> bool:

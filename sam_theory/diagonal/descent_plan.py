@@ -214,7 +214,7 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
         return Phase(algorithm, step_size, count)
     try:
         sizes = np.array(step_size, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}step_size must be a number or an array of them") from None
     if sizes.ndim and sizes.shape != (count,):
         raise InputError(f"{where}step_size has shape {sizes.shape}, expected ({count},) for steps")

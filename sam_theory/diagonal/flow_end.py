@@ -134,7 +134,7 @@ def write_rest(flow, carried, r):
     carried.control[LOSS_REST] = 0.0
     if not flow.inside or top_size(r) == 0.0:
         return True
-    if not factorized(flow, carried):
+    if carried.control[AGE] != 0.0 and not factorized(flow, carried):
         return False
     rest, doubled_loss = rest_at(flow, carried, r)
     for j in range(rest.shape[0]):

@@ -206,7 +206,7 @@ def initial_scale(alpha: npt.ArrayLike, d: int) -> Array:
     """Return alpha as a (d,) array; InputError unless it is positive and in range."""
     try:
         scale = as_coordinates(alpha, d)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"alpha must be a positive number or {d} of them") from None
     low, high = ALPHA_RANGE
     if ((scale >= low) & (scale <= high)).all():

@@ -238,7 +238,7 @@ def checked_coordinates(name: str, value: Any, d: int) -> Array:
     """Return a scalar or (d,) array as (d,) float64; InputError unless finite, alpha positive."""
     try:
         array = as_coordinates(value, d)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be a number or {d} numbers") from None
     if not np.all(np.isfinite(array)):
         raise InputError(f"{name} must be finite")

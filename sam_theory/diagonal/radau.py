@@ -166,17 +166,18 @@ class Integrator:
         self, stop: float, budget: int, to_limit: bool, progress: Callable[[float], None] | None
     ) -> str:
         control = self._carried.control
-        end = control[newton.STEPS] + self.max_steps
+        end, asked = control[newton.STEPS] + self.max_steps, -1.0
         while control[newton.STEPS] < end:
             share = min(budget, int(end - control[newton.STEPS]))
             answer = advance(
                 self._flow, self.method.stages, *self._addresses, self.tol, stop, share, to_limit
             )
-            if answer == ends.FACTORIZE:
+            if answer == ends.FACTORIZE and control[newton.STEPS] > asked:
+                asked = control[newton.STEPS]
                 self._factorize()
                 continue
             if answer != ends.RUNNING:
-                return _STATUS[answer]
+                return _STATUS.get(answer, "max_steps")
             if progress is not None:
                 size = self._carried.sizes[int(control[newton.STEPS]) - 1]
                 progress(min(1.0, max(0.0, -math.log10(max(size, 1e-300)) / 9.0)))

@@ -105,8 +105,11 @@ def settings_grid(
         "step_size": step_size,
         "seed": seed,
     }
-    for name, value in (given | {"data": data}).items():
+    for name, several in (given | {"data": data}).items():
+        value = several[()] if isinstance(several, np.ndarray) and several.ndim == 0 else several
         one = value is None or np.isscalar(value) or isinstance(value, Algorithm | Regression)
+        if not one and not isinstance(value, Iterable):
+            raise InputError(f"{name} must be one value or several, not {type(value).__name__}")
         axis = [value] if one else list(value)
         if not axis:
             raise InputError(f"{name} is empty")

@@ -184,6 +184,10 @@ def test_no_bit_depends_on_the_pieces_of_a_run(rest, streamed, monkeypatch):
         ({"step_size": np.ones(3)}, r"step_size has shape \(3,\), expected \(5,\) for steps"),
         ({"seed": -1}, "seed must be >= 0, not -1"),
         ({"data": 5}, "data must be a Regression, not int"),
+        ({"alpha": 10**400}, "alpha must be a positive number"),
+        ({"step_size": 10**400}, "step_size must be a number"),
+        ({"seed": np.random.default_rng(0)}, "seed must be an integer: a Generator would serve"),
+        ({"data": st.Regression(np.ones((20, 2)), 1e200 * np.ones(20))}, "alpha, X and y are so"),
     ],
 )
 def test_every_setting_is_checked(position, bad, message):
@@ -305,6 +309,9 @@ def test_bad_settings(chosen, message):
 def test_bad_grid_and_threads():
     with pytest.raises(st.InputError, match="alpha is empty"):
         st.settings_grid(algorithm=st.gd(), alpha=[])
+    with pytest.raises(st.InputError, match="algorithm must be one value or several, not object"):
+        st.settings_grid(algorithm=object(), alpha=0.1)
+    assert st.settings_grid(algorithm=st.gd(), alpha=np.array(0.1))[0].alpha == 0.1
     one = st.Setting(algorithm=st.gd(), alpha=0.1, step_size=0.1)
     with pytest.raises(st.InputError, match="threads must be an integer >= 1, not 0"):
         st.descend_batch(st.sparse_regression(), [one], steps=5, threads=0)

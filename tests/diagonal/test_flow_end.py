@@ -183,6 +183,17 @@ def test_what_progress_raises_ends_the_computation():
     assert np.array_equal(before.beta, after.beta)
 
 
+def test_a_flow_that_only_the_caller_can_factorise_ends(monkeypatch):
+    """The same row twice, of a size at which its factorisation inside fails by rounding."""
+    rows = [[-4e6, 1e7, 4e6, -6e6], [-4e6, 1e7, 4e6, -6e6], [6e6, 4e6, -8e6, 5e6]]
+    data = st.Regression(rows, [0.3, -0.6, 2.0])
+    limit = st.implicit_bias(data, alpha=10.0, algorithm=st.n_sam(1.0))
+    assert limit.status == "least_squares" and limit.certificate.valid
+    monkeypatch.setattr(Integrator, "_factorize", lambda self: None)
+    limit = st.implicit_bias(data, alpha=10.0, algorithm=st.n_sam(1.0))
+    assert limit.status == "max_steps" and limit.certificate is None
+
+
 def test_a_flow_that_is_given_up(monkeypatch):
     def short(field, tol, rank, solvable):
         return Integrator(field, tol=tol, rank=rank, solvable=solvable, max_steps=5)
