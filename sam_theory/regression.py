@@ -86,6 +86,8 @@ class Regression:
                 raise InputError(f"{where}test must be a Regression")
             if self.test.d != d:
                 raise InputError(f"{where}test has {self.test.d} columns but X has {d}")
+        if not isinstance(self.preprocessing, Preprocessing | None):
+            raise InputError(f"{where}preprocessing must be a Preprocessing")
         if self.beta_star is not None:
             star = checked_vector("beta_star", self.beta_star, where=where)
             if star.shape[0] != d:

@@ -77,6 +77,8 @@ class Experiment:
         if settings.augment:
             side = min(self.splits.train.shape[1:])
             padding = side // _PART_OF_SIDE if settings.padding is None else settings.padding
+            if padding > side:
+                raise InputError(f"padding must be at most {side}, the side of the images")
             flip = self.splits.flip if settings.flip is None else settings.flip
             augmentation = Augmentation(padding, flip)
         return TrainingBatches(

@@ -29,6 +29,8 @@ are estimated anew at every point.
 example: sam-theory segment erm/checkpoints/last.npz sam/checkpoints/last.npz --csv line.csv"""
 _SEGMENT_STATISTICS = 5000
 
+_FARTHEST = 1e6
+
 
 def add_sharpness(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``sharpness``."""
@@ -167,6 +169,8 @@ def segment(arguments: argparse.Namespace, show: Show) -> int:
     _check(arguments)
     if arguments.points < 2 or not arguments.first < arguments.last:
         raise InputError("--points must be at least 2, and --first below --last")
+    if not max(abs(arguments.first), abs(arguments.last)) <= _FARTHEST:
+        raise InputError(f"--first and --last must be within +-{_FARTHEST:g}")
     experiment, _ = from_checkpoint(arguments.file, data_dir=arguments.data_dir)
     network, splits = experiment.network, experiment.splits
     other, _ = restore_network(network, checkpoints.read(Path(arguments.other)), arguments.other)

@@ -18,10 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sam_theory._threads import single_threaded
+from sam_theory._validate import checked_integer, checked_number
 from sam_theory.errors import InputError
 
 from .network import Network, Regularizer
 from .perturbation import Ball, Subset
+
+# Of a radius or factor: its square stays within float32.
+_LARGEST = 1e15
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,6 +121,11 @@ def m_sharpness(
     for name, value in (("rho", rho), ("step_size", step_size)):
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} must be positive and finite, not {value!r}")
+        if value > _LARGEST:
+            raise InputError(f"{name} must be at most {_LARGEST:g}, not {value!r}")
+    if not abs(checked_number("last_layer_scale", last_layer_scale)) <= _LARGEST:
+        raise InputError(f"last_layer_scale must be within +-{_LARGEST:g}, not {last_layer_scale}")
+    checked_integer("seed", seed, 0)
     for name, count in (("m", m), ("steps", steps), ("restarts", restarts)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"{name} must be an integer >= 1, not {count!r}")
