@@ -71,6 +71,25 @@ def _check_at(problem: Problem, point: Array, generator: np.random.Generator) ->
         )
 
 
+def check_minimum(name: str, loss: float, minimum: float) -> None:
+    """Compare a least value with L(start).
+
+    Parameters
+    ----------
+    name : str
+        Of the problem, for the message.
+    loss, minimum : float
+        L(start), and what L* is said to be.
+
+    Raises
+    ------
+    InputError
+        minimum exceeds loss beyond rounding.
+    """
+    if minimum > loss + 1e-12 * (abs(loss) + abs(minimum) + 1.0):
+        raise InputError(f"{name}: minimum = {minimum:.6g} exceeds L(start) = {loss:.6g}")
+
+
 def shown(point: Array) -> str:
     """Return a point in at most six numbers."""
     entries = ", ".join(f"{x:.6g}" for x in point[:6])
