@@ -21,8 +21,7 @@ import numpy.typing as npt
 from sam_theory._threads import parallel_map
 from sam_theory._validate import checked_integer
 from sam_theory.algorithms import Algorithm
-from sam_theory.convergence.checks import shown
-from sam_theory.convergence.problems import Array, Problem
+from sam_theory.convergence.problems import Array, Problem, shown
 from sam_theory.errors import InputError
 
 _SEEDS_PER_PART = 25
