@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sam_theory.convergence.problems import Array, Problem
+from sam_theory.convergence.problems import Array, Problem, shown
 from sam_theory.errors import InputError
 
 _POINTS = 3
@@ -32,9 +32,10 @@ def check_problem(problem: Problem, *, seed: int = 0) -> None:
     scale = _SPREAD * (1.0 + float(np.max(np.abs(problem.start))))
     points = [problem.start]
     points += [problem.start + scale * generator.standard_normal(problem.d) for _ in range(_POINTS)]
-    for point in points:
-        if problem.inside(point):
-            _check_at(problem, point, generator)
+    with np.errstate(all="ignore"):
+        for point in points:
+            if problem.inside(point):
+                _check_at(problem, point, generator)
 
 
 def _check_at(problem: Problem, point: Array, generator: np.random.Generator) -> None:
@@ -51,11 +52,16 @@ def _check_at(problem: Problem, point: Array, generator: np.random.Generator) ->
         errors = []
         for h in (1e-4, 1e-6):
             h *= 1.0 + float(np.max(np.abs(point)))
-            forward, backward = problem.loss(point + h * along), problem.loss(point - h * along)
+            ends = point + h * along, point - h * along
+            if not all(problem.inside(end) for end in ends):
+                continue
+            forward, backward = (problem.loss(end) for end in ends)
             noise = 1e-15 * (abs(forward) + abs(backward)) / h
             errors.append(
                 (abs((forward - backward) / (2.0 * h) - slope) - 8.0 * noise, forward - backward, h)
             )
+        if not errors:
+            continue
         error, change, h = min(errors)
         if error > _TOLERANCE * (1.0 + size):
             raise InputError(
@@ -71,7 +77,20 @@ def _check_at(problem: Problem, point: Array, generator: np.random.Generator) ->
         )
 
 
-def shown(point: Array) -> str:
-    """Return a point in at most six numbers."""
-    entries = ", ".join(f"{x:.6g}" for x in point[:6])
-    return f"({entries}{', ...' if len(point) > 6 else ''})"
+def check_minimum(name: str, loss: float, minimum: float) -> None:
+    """Compare a least value with L(start).
+
+    Parameters
+    ----------
+    name : str
+        Of the problem, for the message.
+    loss, minimum : float
+        L(start), and what L* is said to be.
+
+    Raises
+    ------
+    InputError
+        minimum exceeds loss beyond rounding.
+    """
+    if minimum > loss + 1e-12 * (abs(loss) + abs(minimum) + 1.0):
+        raise InputError(f"{name}: minimum = {minimum:.6g} exceeds L(start) = {loss:.6g}")

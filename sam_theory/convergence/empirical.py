@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sam_theory._validate import checked_integer, checked_vector
 from sam_theory.convergence.problems import Array
 from sam_theory.errors import InputError
 
@@ -47,13 +48,13 @@ def empirical_rate(
     Parameters
     ----------
     horizons : array of shape (R,)
-        T > 0, increasing.
+        T >= 0, strictly increasing; T = 0 has no logarithm and is left out.
     samples : array of shape (K, R)
         One row per seed; the rate is that of the mean over seeds.
     points : int
         Number of the longest horizons that are the asymptotic window, at least 2.
     resamples : int
-        Bootstrap samples of the seeds.
+        Bootstrap samples of the seeds, at least 1.
     seed : int
         Of the bootstrap.
 
@@ -65,7 +66,8 @@ def empirical_rate(
     Raises
     ------
     InputError
-        Fewer than two horizons, or a mean in the window that is not positive and finite.
+        An argument is of the wrong type, shape or range, there are fewer than two horizons T > 0,
+        or a mean in the window is not positive and finite.
 
     Examples
     --------
@@ -74,10 +76,10 @@ def empirical_rate(
     >>> round(found.slope, 12)
     -1.0
     """
-    T, values = np.asarray(horizons, dtype=np.float64), np.asarray(samples, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != len(T):
-        raise InputError(f"samples must have shape (seeds, {len(T)}), not {values.shape}")
-    count = min(max(points, 2), int(np.sum(T > 0.0)))
+    T, values = _checked(horizons, samples)
+    checked_integer("resamples", resamples, 1)
+    checked_integer("seed", seed, 0)
+    count = min(checked_integer("points", points, 2), int(np.sum(T > 0.0)))
     if count < 2:
         raise InputError("a rate needs at least two horizons T > 0")
     T, values = T[-count:], values[:, -count:]
@@ -98,6 +100,21 @@ def empirical_rate(
     logs = np.log(mean)
     change = _slope(x[-half:], logs[None, -half:])[0] - _slope(x[:half], logs[None, :half])[0]
     return Rate(float(slope), low, high, (int(T[0]), int(T[-1])), float(change))
+
+
+def _checked(horizons: npt.ArrayLike, samples: npt.ArrayLike) -> tuple[Array, Array]:
+    T = checked_vector("horizons", horizons)
+    if np.any(T < 0.0) or np.any(np.diff(T) <= 0.0):
+        raise InputError("horizons must be >= 0 and strictly increasing")
+    try:
+        values = np.asarray(samples)
+    except ValueError:
+        raise InputError("samples is ragged: its rows differ in length") from None
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"samples must hold real numbers, not dtype {values.dtype}")
+    if values.ndim != 2 or len(values) == 0 or values.shape[1] != len(T):
+        raise InputError(f"samples must have shape (seeds, {len(T)}), not {values.shape}")
+    return T, values.astype(np.float64)
 
 
 def _slope(x: Array, y: Array) -> Array:

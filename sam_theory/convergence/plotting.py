@@ -72,6 +72,7 @@ def _curve(axes: Any, part: pd.DataFrame, labels: Any, color: str) -> None:
     spread = np.abs(
         part["confidence_bound"].to_numpy(dtype=float) - part["measured"].to_numpy(dtype=float)
     )
+    spread[~np.isfinite(spread)] = np.nan
     name = f"{theorem}, {problem}, b = {batch}, m = {m}"
     shown = (measured > 0.0) & np.isfinite(measured)
     axes.errorbar(

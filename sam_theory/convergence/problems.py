@@ -93,7 +93,7 @@ class Problem:
         Raises
         ------
         InputError
-            w or examples do not fit.
+            w or examples do not fit, or the objective fails at w, which is named.
         """
         point = np.array(w, dtype=np.float64)
         if point.shape != (self.d,):
@@ -102,7 +102,12 @@ class Problem:
         if rows.ndim != 1 or rows.size == 0 or rows.min() < 0 or rows.max() >= self.n:
             raise InputError(f"examples must be indices between 0 and {self.n - 1}")
         out = np.zeros(self.d)
-        return float(self.value(point, rows, self.A, self.y, self.p, out)), out
+        try:
+            return float(self.value(point, rows, self.A, self.y, self.p, out)), out
+        except InputError:
+            raise
+        except Exception as error:
+            raise failed(point, error) from None
 
     def loss(self, w: npt.ArrayLike) -> float:
         """Return L(w), w of shape (d,)."""
@@ -130,3 +135,15 @@ class Problem:
     def gap(self) -> float:
         """L(start) - L*, where L* may be a lower bound."""
         return self.loss(self.start) - self.constants.minimum.value
+
+
+def shown(point: Array) -> str:
+    """Return a point in at most six numbers."""
+    entries = ", ".join(f"{x:.6g}" for x in point[:6])
+    return f"({entries}{', ...' if len(point) > 6 else ''})"
+
+
+def failed(point: Array, error: Exception) -> InputError:
+    """Return what is raised where a user's objective raises: one line with the point."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return InputError(f"objective or gradient fails at w = {shown(point)}: {reason}")

@@ -21,6 +21,7 @@ _MARGIN = 1e-6
 """Relative excess that refutes: far above the rounding of difference quotients."""
 _SCALES = (0.03, 0.3, 1.0, 3.0)
 _POWER_STEPS = 12
+_EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,21 @@ class Search:
         """Return the start, 0, points around them at several scales, and descents from them."""
         problem, generator = self.problem, self.generator
         size = 1.0 + float(np.max(np.abs(problem.start)))
-        found = [problem.start, np.zeros(problem.d)]
+        tried = [problem.start, np.zeros(problem.d)]
         for _ in range(self.effort):
             for scale in _SCALES:
-                found.append(problem.start + scale * size * generator.standard_normal(problem.d))
-        found += [self._descend(point, 50) for point in found[: 2 + self.effort]]
-        return [point for point in found if problem.inside(point) and np.all(np.isfinite(point))]
+                tried.append(problem.start + scale * size * generator.standard_normal(problem.d))
+        found = [point for point in tried if self._usable(point)]
+        if not found:
+            raise InputError(f"{problem.name}: no point searched has a finite loss and gradient")
+        return found + [self._descend(point, 50) for point in found[: 2 + self.effort]]
+
+    def _usable(self, w: Array) -> bool:
+        """Whether the claims are about w, and loss and gradient are finite there."""
+        if not (np.all(np.isfinite(w)) and self.problem.inside(w)):
+            return False
+        loss, gradient = self.problem.evaluate(w)
+        return bool(np.isfinite(loss) and np.all(np.isfinite(gradient)))
 
     def _descend(self, point: Array, steps: int) -> Array:
         problem = self.problem
@@ -76,10 +86,13 @@ class Search:
         loss, gradient = problem.evaluate(w)
         for _ in range(steps):
             trial = w - step * gradient
+            if not np.all(np.isfinite(trial)):
+                step *= 0.5
+                continue
             if not problem.inside(trial):
                 break
             value, slope = problem.evaluate(trial)
-            if value < loss:
+            if np.isfinite(value) and value < loss and np.all(np.isfinite(slope)):
                 w, loss, gradient, step = trial, value, slope, 1.5 * step
             else:
                 step *= 0.5
@@ -103,11 +116,15 @@ class Search:
     def smoothness(self, example: int) -> tuple[float, Array, Array]:
         """Return the largest quotient |grad(w) - grad(w')| / |w - w'| found for one l_i, or L."""
         rows = None if example < 0 else [example]
-        best, pair = 0.0, (self.problem.start, self.problem.start)
+        best, pair = -np.inf, (self.problem.start, self.problem.start)
         for point in self.points:
             value, other = self._curvature(point, rows)
             if value > best:
                 best, pair = value, (point, other)
+        if best == -np.inf:
+            raise InputError(
+                f"{self.problem.name}: the gradient is not finite near any point searched"
+            )
         better, where = self._climb(
             lambda w: self._curvature(w, rows)[0] if self.problem.inside(w) else -np.inf,
             pair[0],
@@ -118,10 +135,17 @@ class Search:
         return best, *pair
 
     def _curvature(self, w: Array, rows: list[int] | None) -> tuple[float, Array]:
-        """Power iteration on difference quotients of the gradient at w."""
+        """Power iteration on difference quotients of the gradient at w, less their rounding.
+
+        -inf where none is finite; 0 where no pair is in the region.
+        """
         problem = self.problem
         h = 1e-4 * (1.0 + float(np.max(np.abs(w))))
         base = problem.evaluate(w, rows)[1]
+        if not np.all(np.isfinite(base)):
+            return -np.inf, w
+        rounding = 8.0 * _EPS * self._terms(w, base, rows) / h
+        finite, tried = False, False
         direction = base if np.any(base) else self.generator.standard_normal(len(w))
         best, other = 0.0, w
         for _ in range(_POWER_STEPS):
@@ -130,20 +154,40 @@ class Search:
             if not problem.inside(point):
                 point = w - h * direction
                 if not problem.inside(point):
-                    return best, other
+                    break
+            tried = True
             change = problem.evaluate(point, rows)[1] - base
             quotient = float(np.linalg.norm(change) / np.linalg.norm(point - w))
             if not np.isfinite(quotient):
-                raise InputError(
-                    f"{problem.name}: the gradient is not finite near a point searched"
-                )
-            if quotient > best:
-                best, other = quotient, point
+                direction = self.generator.standard_normal(len(w))
+                continue
+            finite = True
+            if quotient - rounding > best:
+                best, other = quotient - rounding, point
             if not np.any(change):
                 direction = self.generator.standard_normal(len(w))
             else:
                 direction = change if quotient > 0.0 else direction
-        return best, other
+        return (best if finite or not tried else -np.inf), other
+
+    def _terms(self, w: Array, gradient: Array, rows: list[int] | None) -> float:
+        """Size of what is summed into a gradient: its rounding is relative to that."""
+        if rows is not None or self.problem.n == 1:
+            return float(np.linalg.norm(gradient))
+        return float(np.mean(np.linalg.norm(self.problem.gradients(w), axis=1)))
+
+    def _variance_at(self, w: Array) -> float:
+        """Return sigma^2(w) less its rounding; -inf where it is not finite.
+
+        The deviations g_i - g are rounded by a multiple of eps |g_i|, so that sigma is by the same
+        multiple of eps times the root of the mean of |g_i|^2 (triangle inequality).
+        """
+        gradients = self.problem.gradients(w)
+        deviations = gradients - gradients.mean(axis=0)
+        sigma = np.sqrt(np.mean(np.sum(deviations**2, axis=1)))
+        rounding = 8.0 * _EPS * np.sqrt(np.mean(np.sum(gradients**2, axis=1)))
+        value = float(max(sigma - rounding, 0.0) ** 2)
+        return value if np.isfinite(value) else -np.inf
 
     def pl(self) -> tuple[float, Array]:
         """Return the smallest (1/2) |grad L|^2 / (L - L*) found."""
@@ -161,27 +205,29 @@ class Search:
         return self._best(score, -1.0)
 
     def variance(self) -> tuple[float, Array]:
-        """Return the largest sigma^2 found on {L <= L(start)}, searching its boundary."""
+        """Return the largest sigma^2 found on {L <= L(start)} in the region, at its boundary."""
         problem = self.problem
         level = problem.loss(problem.start)
         center = self._descend(problem.start, 200)
 
         def at_level(direction: Array) -> Array:
-            """Return the point of the ray from the centre where L reaches the level."""
+            """Return the point of the ray from the centre where L reaches the level, or leaves."""
             low, high = 0.0, 1.0
-            while problem.loss(center + high * direction) < level and high < 1e6:
+            while within(center + high * direction) and high < 1e6:
                 low, high = high, 2.0 * high
             for _ in range(40):
                 middle = 0.5 * (low + high)
-                inside = problem.loss(center + middle * direction) <= level
-                low, high = (middle, high) if inside else (low, middle)
+                fits = within(center + middle * direction)
+                low, high = (middle, high) if fits else (low, middle)
             return center + low * direction
 
-        def score(direction: Array) -> float:
-            point = at_level(direction)
-            return problem.variance(point) if problem.inside(point) else -np.inf
+        def within(w: Array) -> bool:
+            return problem.inside(w) and problem.loss(w) <= level
 
-        best, where = problem.variance(problem.start), problem.start
+        def score(direction: Array) -> float:
+            return self._variance_at(at_level(direction))
+
+        best, where = self._variance_at(problem.start), problem.start
         for point in [problem.start, *self.points[: 2 * self.effort]]:
             value, direction = self._climb(score, point - center, 10 * self.effort)
             if value > best:
@@ -207,6 +253,7 @@ class Search:
         return sign * best, where
 
 
+@np.errstate(all="ignore")
 def findings(problem: Problem, *, seed: int = 0, effort: int = 4) -> list[Finding]:
     """Search for points that contradict each constant of a problem.
 
@@ -227,7 +274,8 @@ def findings(problem: Problem, *, seed: int = 0, effort: int = 4) -> list[Findin
     Raises
     ------
     InputError
-        The problem's functions do not belong together.
+        The problem's functions do not belong together, or fail at a point in the region, which is
+        named.
     """
     check_problem(problem, seed=seed)
     search = Search(problem, checked_integer("seed", seed, 0), checked_integer("effort", effort, 1))
@@ -256,7 +304,12 @@ def findings(problem: Problem, *, seed: int = 0, effort: int = 4) -> list[Findin
 def _examples(problem: Problem) -> list[int]:
     """Return those with the largest curvature, and with the largest gradient, at the start."""
     gradients = np.linalg.norm(problem.gradients(problem.start), axis=1)
-    shifted = problem.start + 1e-3 * (1.0 + np.abs(problem.start))
+    shift = 1e-3 * (1.0 + np.abs(problem.start))
+    for _ in range(40):
+        if problem.inside(problem.start + shift):
+            break
+        shift = 0.5 * shift
+    shifted = problem.start + shift
     change = np.linalg.norm(problem.gradients(shifted) - problem.gradients(problem.start), axis=1)
     order = [*np.argsort(change)[::-1][:4], *np.argsort(gradients)[::-1][:4]]
     return [int(i) for i in dict.fromkeys(order)]
@@ -290,7 +343,8 @@ def refute(problem: Problem, *, seed: int = 0, effort: int = 4) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The problem's functions do not belong together.
+        The problem's functions do not belong together, or fail at a point in the region, which is
+        named.
 
     Examples
     --------

@@ -4,21 +4,24 @@ L(w) = (1/2n) |X w - y|^2 + (l2/2) |w|^2 has Hessian H = X^T X/n + l2 I: beta_me
 largest and its smallest nonzero eigenvalue, beta = max_i |x_i|^2 + l2. The variance is a quadratic
 form, sigma^2(w) = (1/n) sum r_i^2 |x_i|^2 - |X^T r/n|^2, and its supremum on an ellipsoid
 {L <= level} is the largest value of a quadratic on a ball, which the dual of the trust-region
-problem gives exactly (S-lemma).
+problem gives exactly (S-lemma). All of it comes from the singular values of X: forming X^T X would
+square the condition number.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from sam_theory._validate import checked_matrix, checked_number, checked_vector
-from sam_theory.convergence.constants import Constant, Constants, exact
+from sam_theory.convergence.constants import Constant, Constants, bound, exact
 from sam_theory.convergence.problems import Array, Problem
 from sam_theory.errors import InputError
 
-_RANK = 1e-11
-"""Eigenvalues below this share of the largest count as zero."""
+_TRUSTED = 1e-8
+"""Relative rounding up to which a constant counts as exact."""
 
 
 def least_squares(
@@ -47,7 +50,9 @@ def least_squares(
     Returns
     -------
     Problem
-        With exact beta, mu, L* and supremum of the variance on {L <= level}.
+        With exact beta, mu, L* and supremum of the variance on {L <= level}. Where X is so badly
+        conditioned that rounding hides more than 1e-8 of a constant, that constant is a bound on
+        the safe side, and labelled so.
 
     Raises
     ------
@@ -68,29 +73,22 @@ def least_squares(
     weight = checked_number("l2", l2)
     if weight < 0.0:
         raise InputError(f"l2 must be >= 0, not {weight:g}")
-    hessian = matrix.T @ matrix / n + weight * np.eye(d)
-    eigenvalues, vectors = np.linalg.eigh(hessian)
-    kept = eigenvalues > _RANK * eigenvalues[-1]
-    spectrum, basis = eigenvalues[kept], vectors[:, kept]
-    solution = basis @ ((basis.T @ (matrix.T @ labels / n)) / spectrum)
-    residual = matrix @ solution - labels
-    minimum = 0.5 * float(residual @ residual) / n + 0.5 * weight * float(solution @ solution)
-    if minimum <= 1e-25 * max(float(labels @ labels) / n, 1e-300):
-        minimum = 0.0
+    factors = _factors(matrix, labels, weight)
     norms = np.sum(matrix**2, axis=1)
     lowest = (
         0.5 * weight * labels**2 / (norms + weight) if weight > 0.0 else _empty_rows(matrix, labels)
     )
+    minimum = _minimum(matrix, factors, float(lowest.mean()))
     constants = Constants(
         beta=exact(norms.max() + weight, "max |x_i|^2 + l2"),
-        beta_mean=exact(spectrum[-1], "largest eigenvalue of X^T X/n + l2 I"),
-        minimum=exact(minimum, "value at the minimum-norm solution"),
-        mu=exact(spectrum[0], "smallest nonzero eigenvalue of X^T X/n + l2 I"),
+        beta_mean=exact(factors.spectrum[0], "largest eigenvalue of X^T X/n + l2 I"),
+        minimum=minimum,
+        mu=_pl_constant(factors, n, d),
         example_minimum=exact(lowest.mean(), "least values of the l_i in closed form"),
     )
 
     def variance_on(level: float) -> Constant:
-        return _variance(matrix, residual, spectrum, basis, level - minimum)
+        return _variance(matrix, factors, level - minimum.value)
 
     kind = "ridge" if weight > 0.0 else "least_squares"
     return Problem(
@@ -99,7 +97,7 @@ def least_squares(
         A=matrix, y=labels, p=np.array([weight]), value=COMPILED["least_squares"],
         start=np.zeros(d) if start is None else checked_vector("start", start),
         constants=constants, variance_on=variance_on,
-        features={"solution": solution},
+        features={"solution": factors.solution},
     )  # fmt: skip
 
 
@@ -119,24 +117,101 @@ def _empty_rows(matrix: Array, labels: Array) -> Array:
     return np.where(np.any(matrix, axis=1), 0.0, 0.5 * labels**2)
 
 
-def _variance(X: Array, residual: Array, spectrum: Array, basis: Array, height: float) -> Constant:
-    """Supremum of sigma^2 on {L - L* <= height}.
+@dataclass(frozen=True)
+class _Factors:
+    """X = U diag(s) V^T without its zero singular values, and what follows from it.
 
-    With w = w* + B Lambda^{-1/2} s the set is |s|^2 <= 2 height (directions outside the basis
-    change nothing), and sigma^2 = s^T Q s + b^T s + c.
+    U (n, k), s (k,), V (d, k); spectrum (k,) = s^2/n + l2, decreasing; l2; coordinates (k,) of y
+    in U; rest (n,) of y outside U; solution (d,); rounding: of every singular value.
+    """
+
+    U: Array
+    s: Array
+    V: Array
+    spectrum: Array
+    l2: float
+    coordinates: Array
+    rest: Array
+    solution: Array
+    rounding: float
+
+    @property
+    def blur(self) -> Array:
+        """Relative rounding of the spectrum."""
+        n = len(self.U)
+        change = (2.0 * self.s + self.rounding) * self.rounding / n
+        return np.asarray(change / self.spectrum)
+
+    @property
+    def residual(self) -> Array:
+        """X w* - y, without the cancellation of that difference."""
+        return -self.rest - self.U @ (self.coordinates * (self.l2 / self.spectrum))
+
+
+def _factors(X: Array, y: Array, l2: float) -> _Factors:
+    n, d = X.shape
+    U, s, Vt = np.linalg.svd(X, full_matrices=False)
+    rounding = max(n, d) * float(np.finfo(float).eps * s[0])
+    # With l2 > 0 no direction is flat, and a wrong rank would be a wrong mu.
+    kept = s > (rounding if l2 == 0.0 else -1.0)
+    U, s, V = U[:, kept], s[kept], Vt[kept].T
+    spectrum = s**2 / n + l2
+    coordinates = U.T @ y
+    rest = y - U @ coordinates
+    if len(s) == n or rest @ rest <= 1e-25 * (y @ y):
+        rest = np.zeros(n)
+    solution = V @ (coordinates * (s / n / spectrum))
+    return _Factors(U, s, V, spectrum, l2, coordinates, rest, solution, rounding)
+
+
+def _minimum(X: Array, factors: _Factors, lowest: float) -> Constant:
+    """L* = (1/2n) (|rest|^2 + sum c_k^2 l2/lambda_k), from below where rounding hides it.
+
+    For every w, |X w - y|^2 >= |rest|^2 - 2 (X^T rest).w, and X^T rest is not 0 but rounding.
     """
     n = len(X)
-    Z = X @ (basis / np.sqrt(spectrum))
+    parts = factors.coordinates**2 * (factors.l2 / factors.spectrum)
+    value = 0.5 * float(factors.rest @ factors.rest + parts.sum()) / n
+    leak = float(np.linalg.norm(X.T @ factors.rest) * np.linalg.norm(factors.solution)) / n
+    hidden = leak + 0.5 * float(parts @ factors.blur) / n
+    if hidden <= _TRUSTED * value:
+        return exact(value, "value at the minimum-norm solution")
+    return bound(max(value - hidden, lowest), "value at the solution, less its rounding")
+
+
+def _pl_constant(factors: _Factors, n: int, d: int) -> Constant:
+    if factors.l2 > 0.0 and len(factors.s) < d:
+        return exact(factors.l2, "l2: X^T X has the eigenvalue 0")
+    least = "smallest nonzero eigenvalue of X^T X/n + l2 I"
+    if factors.blur[-1] <= _TRUSTED:
+        return exact(factors.spectrum[-1], least)
+    safe = max(float(factors.s[-1]) - factors.rounding, 0.0) ** 2 / n + factors.l2
+    return bound(safe, f"{least}, less its rounding")
+
+
+def _variance(X: Array, factors: _Factors, height: float) -> Constant:
+    """Supremum of sigma^2 on {L - L* <= height}.
+
+    With w = w* + V Lambda^{-1/2} t the set is |t|^2 <= 2 height (directions outside V change
+    nothing), and sigma^2 = t^T Q t + b^T t + c.
+    """
+    n, residual, spectrum = len(X), factors.residual, factors.spectrum
+    Z = factors.U * (factors.s / np.sqrt(spectrum))
     norms = np.sum(X**2, axis=1) / n
-    mean = Z.T @ X / n
+    mean = (factors.V * (factors.s**2 / n / np.sqrt(spectrum))).T
     Q = (Z.T * norms) @ Z - mean @ mean.T
     gradient = X.T @ residual / n
     b = 2.0 * (Z.T @ (norms * residual) - mean @ gradient)
     c = float(norms @ residual**2 - gradient @ gradient)
-    return exact(
-        largest_on_ball(0.5 * (Q + Q.T), b, 2.0 * max(height, 0.0)) + c,
-        "largest value of the quadratic sigma^2 on the ellipsoid {L <= level} (S-lemma)",
-    )
+    squared = 2.0 * max(height, 0.0)
+    value = max(largest_on_ball(0.5 * (Q + Q.T), b, squared) + c, 0.0)
+    why = "largest value of the quadratic sigma^2 on the ellipsoid {L <= level} (S-lemma)"
+    if len(factors.s) == n or float(factors.blur.max()) <= _TRUSTED:
+        return exact(value, why)
+    # What rounding of U, at most rounding/s, can change in the residuals.
+    change = np.linalg.norm(factors.solution) + np.sqrt(squared / spectrum[-1])
+    shift = np.sqrt(norms.max()) * factors.rounding * float(change)
+    return bound((np.sqrt(value) + shift) ** 2, f"{why}, and its rounding")
 
 
 def largest_on_ball(Q: Array, b: Array, squared_radius: float) -> float:

@@ -10,7 +10,7 @@ lam = 0 is unnormalised SAM, lam = 1 normalised SAM (Unified SAM, Oikonomou and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
@@ -21,8 +21,7 @@ import numpy.typing as npt
 from sam_theory._threads import parallel_map
 from sam_theory._validate import checked_integer
 from sam_theory.algorithms import Algorithm
-from sam_theory.convergence.checks import shown
-from sam_theory.convergence.problems import Array, Problem
+from sam_theory.convergence.problems import Array, Problem, shown
 from sam_theory.errors import InputError
 
 _SEEDS_PER_PART = 25
@@ -218,7 +217,9 @@ def _runs(problem, times, track, points, recorded, worst, status):  # type: igno
 
 
 def _horizons(horizons: Sequence[int], steps: int) -> npt.NDArray[np.int64]:
-    times = np.array([checked_integer("horizons", int(t), 0) for t in horizons], dtype=np.int64)
+    if not isinstance(horizons, Iterable):
+        raise InputError(f"horizons must be a sequence of integers, not {horizons!r}")
+    times = np.array([checked_integer("horizons", t, 0) for t in horizons], dtype=np.int64)
     if times.size == 0 or np.any(np.diff(times) <= 0):
         raise InputError("horizons must be increasing integers >= 0")
     if times[-1] > steps:

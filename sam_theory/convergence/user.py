@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sam_theory._validate import checked_integer, checked_number, checked_vector
+from sam_theory.convergence.checks import check_minimum
 from sam_theory.convergence.constants import Constant, Constants, claimed
-from sam_theory.convergence.problems import Array, Problem
+from sam_theory.convergence.problems import Array, Problem, failed
 from sam_theory.errors import InputError
 
 
@@ -72,8 +73,9 @@ def claim(
     Raises
     ------
     InputError
-        A constant is missing, negative or contradicts another, or a function returns something of
-        the wrong shape.
+        A constant is missing, negative or contradicts another, the minimum exceeds L(start), or a
+        function returns something of the wrong type or shape. Wherever a function fails later, on
+        the way of a search or a run, it is an InputError that names the point.
 
     Examples
     --------
@@ -108,13 +110,15 @@ def claim(
         else claimed(checked_number("example_minimum", example_minimum)),
     )
     value, region = _functions(objective, gradient, n is not None, half is not None)
-    return Problem(
+    problem = Problem(
         name=name, about="a user's problem",
         A=np.zeros((count, 1)), y=np.zeros(count),
         p=np.zeros(1) if half is None else np.concatenate([[half], first]),
         value=value, start=first, constants=constants, region=region,
         variance_on=lambda level: Constant(sigma2, "claimed", "claimed"),
     )  # fmt: skip
+    check_minimum(name, problem.loss(first), constants.minimum.value)
+    return problem
 
 
 def _check_functions(objective: Any, gradient: Any, start: Array, n: int | None) -> None:
@@ -126,8 +130,12 @@ def _check_functions(objective: Any, gradient: Any, start: Array, n: int | None)
         raise InputError(f"objective or gradient fails at the start: {reason}") from None
     if np.ndim(loss) != 0:
         raise InputError(f"objective must return a number, not an array of shape {np.shape(loss)}")
+    if np.asarray(loss).dtype.kind not in "fiub":
+        raise InputError(f"objective must return a real number, not {loss!r}")
     if np.shape(slope) != start.shape:
         raise InputError(f"gradient must return shape {start.shape}, not {np.shape(slope)}")
+    if np.asarray(slope).dtype.kind not in "fiub":
+        raise InputError("gradient must return real numbers")
 
 
 def _functions(objective: Any, gradient: Any, finite_sum: bool, bounded: bool) -> tuple[Any, Any]:
@@ -150,7 +158,21 @@ def _functions(objective: Any, gradient: Any, finite_sum: bool, bounded: bool) -
     value: Any = mean if finite_sum else single
     if hasattr(objective, "py_func") and hasattr(gradient, "py_func"):
         value = _compiled(value)
+    else:
+        value = _guarded(value)
     return value, objectives.ball if bounded else None
+
+
+def _guarded(value: Any) -> Any:
+    """Return a Python objective whose failures name the point, in runs too."""
+
+    def guarded(w, examples, A, y, p, out):  # type: ignore[no-untyped-def]
+        try:
+            return float(value(w, examples, A, y, p, out))
+        except Exception as error:
+            raise failed(w, error) from None
+
+    return guarded
 
 
 def _compiled(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sam_theory._validate import checked_integer, checked_number
 from sam_theory.algorithms import Algorithm
-from sam_theory.convergence.checks import check_problem
+from sam_theory.convergence.checks import check_minimum, check_problem
 from sam_theory.convergence.empirical import empirical_rate
 from sam_theory.convergence.problems import Array, Problem
 from sam_theory.convergence.theorems import Measurement, Setup, Theorem
@@ -54,7 +54,8 @@ def verify(
     horizons : sequence of int, optional
         Numbers of steps, increasing; the theorem's own by default.
     seeds : int
-        Runs over which an expectation is estimated; 1 is used where nothing is random.
+        Runs over which an expectation is estimated; 1 is used where nothing is random, and
+        leaves every expectation "inconclusive".
     batch_size, m : int, optional
         Examples per step (all by default) and per perturbation (the batch by default).
     step_size, rho : float, optional
@@ -83,8 +84,8 @@ def verify(
     Raises
     ------
     InputError
-        An argument does not fit, the problem's gradient is not that of its objective, or an
-        assumption of the theorem fails; the message says which.
+        An argument does not fit, the problem's gradient is not that of its objective, its least
+        value exceeds L(start), or an assumption of the theorem fails; the message says which.
 
     Examples
     --------
@@ -97,6 +98,7 @@ def verify(
 
     chosen, target = _resolve(theorem, problem)
     check_problem(target)
+    check_minimum(target.name, target.loss(target.start), target.constants.minimum.value)
     if not 0.5 <= checked_number("confidence", confidence) < 1.0:
         raise InputError(f"confidence must lie in [0.5, 1), not {confidence:g}")
     times = _times(chosen, horizons)
@@ -135,6 +137,8 @@ def _resolve(theorem: Theorem | str, problem: Problem | str) -> tuple[Theorem, P
 def _times(theorem: Theorem, horizons: Sequence[int] | None) -> npt.NDArray[np.int64]:
     chosen = theorem.horizons if horizons is None else horizons
     lowest = min(theorem.horizons[0], 1)
+    if not isinstance(chosen, Iterable):
+        raise InputError(f"horizons must be a sequence of integers, not {chosen!r}")
     times = np.array([checked_integer("horizons", T, lowest) for T in chosen], dtype=np.int64)
     if times.size == 0 or np.any(np.diff(times) <= 0):
         raise InputError("horizons must be increasing integers")
@@ -195,7 +199,8 @@ def _judge(
     else:
         predicted = measured.predicted.mean(axis=0)
         spread = values - measured.predicted
-    error, margin = _standard_error(spread, confidence)
+    random = theorem.expectation and not setup.full_batch
+    error, margin = _standard_error(spread, confidence, random)
     resolution = _resolution(theorem, setup)
     side = -1.0 if theorem.kind == "lower" else 1.0
     away = "" if measured.farthest <= 1.0 else (
@@ -231,11 +236,16 @@ def _judge(
     return rows
 
 
-def _standard_error(spread: Array, confidence: float) -> tuple[Array, Array]:
-    """Return the standard error of the mean and the one-sided margin of Student's t."""
+def _standard_error(spread: Array, confidence: float, random: bool) -> tuple[Array, Array]:
+    """Return the standard error of the mean and the one-sided margin of Student's t.
+
+    One seed of something random says nothing about the error: nan, and an infinite margin.
+    """
     from scipy.special import stdtrit
 
     seeds = len(spread)
+    if seeds == 1 and random:
+        return np.full(spread.shape[1], np.nan), np.full(spread.shape[1], np.inf)
     if seeds == 1:
         return np.zeros(spread.shape[1]), np.zeros(spread.shape[1])
     with np.errstate(invalid="ignore"):
@@ -273,6 +283,8 @@ def _verdict(
         return "holds", ""
     if excess - width > 0.0:
         return "violated", f"beyond the bound by {excess:.3g}"
+    if np.isinf(width):
+        return "inconclusive", "one seed says nothing about a mean: more seeds are needed"
     return "inconclusive", "the confidence interval contains the bound"
 
 

@@ -45,3 +45,30 @@ def test_interval_covers_the_truth():
 def test_refused(horizons, samples, message):
     with pytest.raises(st.InputError, match=message):
         empirical_rate(horizons, samples)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"horizons": [10, np.nan, 30]}, "horizons is nan in row 2"),
+        ({"horizons": [-10, 20, 30]}, "horizons must be >= 0 and strictly increasing"),
+        ({"horizons": [10, 30, 20]}, "strictly increasing"),
+        ({"horizons": [10, 10, 20]}, "strictly increasing"),
+        ({"horizons": ["a", "b", "c"]}, "horizons must hold real numbers"),
+        ({"horizons": 10}, "horizons must have 1 dimension"),
+        ({"samples": [["a", "b", "c"]]}, "samples must hold real numbers"),
+        ({"samples": [[1.0], [1.0, 2.0]]}, "samples is ragged"),
+        ({"samples": np.ones((0, 3))}, "shape"),
+        ({"samples": 1.0}, "shape"),
+        ({"resamples": 0}, "resamples must be >= 1"),
+        ({"resamples": "many"}, "resamples must be an integer"),
+        ({"points": 1}, "points must be >= 2"),
+        ({"points": None}, "points must be an integer"),
+        ({"seed": -1}, "seed must be >= 0"),
+    ],
+)  # fmt: skip
+def test_arguments_refused(changes, message):
+    setting = {"horizons": [10, 20, 30], "samples": [[1.0, 0.5, 0.25], [1.1, 0.6, 0.2]]} | changes
+    with pytest.raises(st.InputError, match=message) as caught:
+        empirical_rate(**setting)
+    assert "\n" not in str(caught.value)

@@ -73,6 +73,18 @@ def test_violated_is_status_one(capsys, tmp_path):
     assert status == 1 and "violated" in out
 
 
+def test_one_seed_is_not_a_violation(capsys, tmp_path):
+    files = [str(tmp_path / name) for name in ("a.json", "a.pdf")]
+    status, out, _ = run(
+        capsys, "--theorem", "T5", "--problem", "ridge", "--batch-size", "1", "--seeds", "1",
+        "--step-size", "0.02", "--rho", "0.01", "--json", files[0], "--plot", files[1],
+    )  # fmt: skip
+    assert status == 0 and "inconclusive" in out and "more seeds are needed" in out
+    row = json.loads((tmp_path / "a.json").read_text())["rows"][0]
+    assert row["confidence_bound"] is None and row["standard_error"] is None
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -131,6 +131,8 @@ def test_agrees_with_the_diagonal_simulator():
     [
         ({"horizons": [3, 3]}, "increasing"),
         ({"horizons": []}, "increasing"),
+        ({"horizons": 5}, "horizons must be a sequence of integers, not 5"),
+        ({"horizons": ["a"]}, "horizons must be an integer, not 'a'"),
         ({"horizons": [99]}, "exceeds the schedule"),
         ({"batch_size": 41}, "batch_size = 41 exceeds"),
         ({"batch_size": 4, "m": 3}, "m = 3 does not divide"),

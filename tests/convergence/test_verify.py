@@ -8,6 +8,7 @@ import pytest
 import sam_theory as st
 from sam_theory import convergence as rates
 from sam_theory.convergence import bounds, verification
+from sam_theory.convergence.constants import claimed
 from sam_theory.convergence.runs import constant_schedule
 
 COLUMNS = ["T", "measured", "predicted", "verdict"]
@@ -186,6 +187,25 @@ def test_noise_makes_inconclusive_not_holds():
     assert verdicts(again) == ["inconclusive"]
 
 
+@pytest.mark.parametrize("name", ["T1", "T5"])
+def test_one_seed_of_something_random_is_inconclusive(name):
+    """A mean over minibatches is neither confirmed nor refuted by one run."""
+    setting = {"step_size": 0.02, "rho": 0.01} if name == "T5" else {}
+    table = rates.verify(name, "ridge", batch_size=1, seeds=1, **setting)
+    assert verdicts(table) == ["inconclusive"] and "one seed" in table["why"].iloc[0]
+    assert np.all(np.isnan(table["standard_error"])) and np.all(np.isinf(table["confidence_bound"]))
+    full = rates.verify(name, "ridge", seeds=1, **setting)
+    assert verdicts(full) == ["holds"] and np.all(full["standard_error"] == 0.0)
+
+
+def test_a_minimum_above_the_start_is_refused():
+    problem = rates.problem("isotropic")
+    high = claimed(problem.loss(problem.start) + 1e-6)
+    known = dataclasses.replace(problem.constants, minimum=high)
+    with pytest.raises(st.InputError, match=r"isotropic: minimum = .* exceeds L\(start\) = "):
+        rates.verify("T3-PL", dataclasses.replace(problem, constants=known))
+
+
 def test_leaving_the_region_is_inconclusive():
     problem = rates.diagonal([[1.0, 0.5]], [3.0], alpha=0.5, largest=0.6, least=0.2)
     table = rates.verify("T3", problem, horizons=[500])
@@ -219,6 +239,8 @@ def test_deterministic_and_independent_of_threads():
         ({"problem": "no"}, "no problem named 'no'; known: least_squares"),
         ({"horizons": [4, 2]}, "increasing"),
         ({"horizons": [0, 2]}, "horizons must be >= 1"),
+        ({"horizons": 5}, "horizons must be a sequence of integers, not 5"),
+        ({"horizons": []}, "increasing"),
         ({"seeds": 0}, "seeds must be >= 1"),
         ({"batch_size": 7, "m": 2}, "m = 2 does not divide batch_size = 7"),
         ({"step_size": 0.1}, "T1 fixes step_size itself"),
