@@ -23,7 +23,8 @@ step decays linearly for both, and its size is the inverse of the largest Hessia
 initial weights.
 
 Visible kinks: places within 1 % of the range of x are one, and a change of slope of at most 1 % of
-the total variation of f' is none. Intervals: 95 %, bootstrap over the seeds.
+the total variation of f' is none. Intervals: 95 %, bootstrap over the seeds; they are
+too narrow for few seeds, so the verdict is "not decided" with fewer than 6.
 
 example: sam-theory relu --rho 0.3 --seeds 20 --csv runs.csv
 example: sam-theory relu --data sensor.csv --target y --seeds 10 --steps 200000"""
@@ -35,7 +36,9 @@ JUDGED = ("kinks", "total_variation")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command to its parser."""
     parser.add_argument("--rho", type=float, default=0.3, metavar="R", help="SAM's radius (0.3)")
-    parser.add_argument("--seeds", type=int, default=20, metavar="K", help="initialisations (20)")
+    parser.add_argument(
+        "--seeds", type=int, default=20, metavar="K", help="initialisations (20); a verdict needs 6"
+    )
     parser.add_argument("--data", metavar="FILE", help="CSV, NPZ or Parquet with one feature")
     parser.add_argument("--target", metavar="COL", help="column of labels (not for .npz)")
     parser.add_argument("--raw", action="store_true", help="do not rescale the data of FILE")
@@ -82,6 +85,7 @@ def relu(arguments: argparse.Namespace, show: Show) -> int:
         "data": {"n": data.n, "source": data.source, "step_size": step_size},
         "summary": summary.to_dict("records"),
         "differences": differences.to_dict("records"),
+        "verdicts": [complexity.sentence(differences, "SAM", name) for name in JUDGED],
         "runs": table.to_dict("records"),
     }
     text = _text(data, step_size, table, summary, differences)
