@@ -31,6 +31,8 @@ example: sam-theory relu --data sensor.csv --target y --seeds 10 --steps 200000"
 SHOWN = ("kinks", "all_kinks", "effective_kinks", "total_variation", "active_neurons", "path_norm",
          "sharpness", "n_sharpness")  # fmt: skip
 JUDGED = ("kinks", "total_variation")
+LEAST_SPREAD = 1e-150
+"""Squares of smaller differences, and of ones larger than its inverse, leave the normal numbers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,8 +115,15 @@ def load(arguments: argparse.Namespace) -> Regression:
         raise InputError(f"{arguments.data}: {data.d} features, but the command takes one")
     x, y = np.asarray(data.X)[:, 0], data.y
     for name, values in (("the feature", x), ("the target", y)):
-        if np.ptp(values) == 0.0:
+        with np.errstate(over="ignore"):
+            spread = float(np.ptp(values))
+        if spread == 0.0:
             raise InputError(f"{arguments.data}: {name} is constant")
+        if not arguments.raw and not LEAST_SPREAD <= spread <= 1.0 / LEAST_SPREAD:
+            raise InputError(
+                f"{arguments.data}: {name} spans {spread:.3g}, too "
+                f"{'little' if spread < 1.0 else 'much'} to be rescaled: give it in other units"
+            )
     if arguments.raw:
         return Regression(x[:, None], y, source=data.source)
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()

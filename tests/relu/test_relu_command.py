@@ -118,6 +118,8 @@ def test_bad_flags_are_one_line(flags, message, tmp_path, monkeypatch, capsys):
     [
         ("x,y\n1,2\n1,3\n", "the feature is constant"),
         ("x,y\n1,2\n2,2\n", "the target is constant"),
+        ("x,y\n1,1e-300\n2,3e-300\n", "the target spans 2e-300, too little to be rescaled"),
+        ("x,y\n-1e308,1\n1e308,2\n", "the feature spans inf, too much to be rescaled"),
         ("x,z,y\n1,2,3\n2,3,4\n", "2 features, but the command takes one"),
         ("x,y\n1,nan\n2,3\n", "line 2"),
         ("x,y\n1\n2,3\n", "line 2"),
