@@ -23,8 +23,8 @@ SETS = {"all": tuple(STUDIES), "report": REPORT, CLAIMS: ()}
 def main(argv: list[str] | None = None) -> int:
     """Run the studies named on the command line, then judge all claims by the tables there are.
 
-    Exit status 2 if there is none of that name, its input is refused or results/ cannot be written;
-    of several studies, those that can be run are.
+    Exit status 2 if there is none of that name, --jobs is below 1, its input is refused, results/
+    cannot be written or its process is ended; of several studies, those that can be run are.
     """
     known = "\n".join(f"  {name}  {question}" for name, question in STUDIES.items())
     parser = argparse.ArgumentParser(
@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
             known = ", ".join((*STUDIES, *SETS))
             print(f"no study named {name}; known: {known}", file=sys.stderr)
             return 2
+    if arguments.jobs < 1:
+        print(f"--jobs must be at least 1, not {arguments.jobs}", file=sys.stderr)
+        return 2
     wanted = [study for name in arguments.names for study in SETS.get(name, (name,))]
     names = list(dict.fromkeys(wanted))
     quick, judged = not arguments.full, not arguments.unjudged
@@ -85,7 +88,11 @@ def run_beside(names: Sequence[str], quick: bool, jobs: int) -> list[str]:
             ended = done.result()
             if ended.returncode:
                 failed.append(running[done])
-                print(ended.stderr.strip().splitlines()[-1], file=sys.stderr, flush=True)
+                said = ended.stderr.strip().splitlines()
+                # A process that a signal ended may have said nothing, or what it last was at.
+                if ended.returncode < 0 or not said:
+                    said = [f"{running[done]}: ended with status {ended.returncode}"]
+                print(said[-1], file=sys.stderr, flush=True)
             print(f"[{number}/{len(names)}] {ended.stdout.strip() or running[done]}", flush=True)
     return failed
 

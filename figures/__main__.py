@@ -46,11 +46,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_missing(chosen: Sequence[str]) -> None:
-    """Run, two at a time in processes of their own, the studies whose tables are missing."""
+    """Run, two at a time in processes of their own, the studies whose tables are missing.
+
+    A table without its sidecar cannot be drawn and counts as missing.
+    """
     missing = {
         study
         for table, study in (FIGURES[figure] for figure in chosen)
-        if not (store.RESULTS / f"{table}.csv").is_file()
+        if not all((store.RESULTS / f"{table}.{e}").is_file() for e in ("csv", "json"))
     }
     if missing:
         names = [study for _, study in FIGURES.values() if study in missing]

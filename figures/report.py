@@ -154,6 +154,8 @@ def page(folder: Path | None = None) -> tuple[str, Counter[str], int]:
     ------
     MissingTable
         The table of claims is not there.
+    UnfitTable
+        A table cannot be read, or rows of it are missing.
     ValueError
         It lacks a column that the page shows.
     """
@@ -192,5 +194,5 @@ def _data_sets(folder: Path | None) -> list[dict[str, Any]]:
         _, sidecar = store.read_table(MAIN, MAIN, folder=folder)
     except store.MissingTable:
         return []
-    found: list[dict[str, Any]] = sidecar["settings"]["data_sets"]
+    found: list[dict[str, Any]] = sidecar["settings"].get("data_sets", [])
     return found

@@ -24,6 +24,14 @@ class MissingTable(FileNotFoundError):
         super().__init__(f"{path.name} is missing; make it with: {self.command}")
 
 
+class UnfitTable(ValueError):
+    """A table cannot be used; the message is one line with the command that makes it again."""
+
+    def __init__(self, path: Path, study: str, reason: str) -> None:
+        command = f"python -m analysis {study}"
+        super().__init__(f"{path.name} {reason}; make it again with: {command}")
+
+
 def read_table(
     name: str, study: str, *, folder: Path | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -42,22 +50,51 @@ def read_table(
     -------
     table : pandas.DataFrame
     sidecar : dict
-        "provenance", "settings", "rows".
+        "provenance" and "settings" (empty where the file has none), "rows".
 
     Raises
     ------
     MissingTable
         Either file is not there.
+    UnfitTable
+        Either file cannot be read, the table has no rows or fewer than were written.
     """
-    import pandas as pd
-
     folder = RESULTS if folder is None else folder
     for path in (folder / f"{name}.csv", folder / f"{name}.json"):
         if not path.is_file():
             raise MissingTable(path, study)
-    table = pd.read_csv(folder / f"{name}.csv")
-    sidecar: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    sidecar = _sidecar(folder / f"{name}.json", study)
+    table = _table(folder / f"{name}.csv", study)
+    wanted = sidecar.get("rows")
+    if isinstance(wanted, int) and len(table) < wanted:
+        reason = f"has {len(table)} rows, but {wanted} were written"
+        raise UnfitTable(folder / f"{name}.csv", study, reason)
     return table, sidecar
+
+
+def _table(path: Path, study: str) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        reason = f"cannot be read ({' '.join(str(error).split())})"
+        raise UnfitTable(path, study, reason) from None
+    if table.empty:
+        raise UnfitTable(path, study, "has no rows")
+    return table
+
+
+def _sidecar(path: Path, study: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnfitTable(path, study, f"cannot be read ({error})") from None
+    if isinstance(found, dict):
+        sidecar: dict[str, Any] = {"provenance": {}, "settings": {}} | found
+        if all(isinstance(sidecar[key], dict) for key in ("provenance", "settings")):
+            return sidecar
+    raise UnfitTable(path, study, "is no description of a table")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -269,6 +269,33 @@ def test_missing_table_is_one_line(claimed, monkeypatch, capsys, ending):
     assert not (folder / "report").exists()
 
 
+UNFIT = [
+    ("csv", lambda text: text.splitlines()[0] + "\n", "has no rows"),
+    ("csv", lambda text: "", "cannot be read (No columns to parse from file)"),
+    ("csv", lambda text: "a,b\n1,2,3\n1,2,3,4,5\n", "cannot be read (Error tokenizing data."),
+    ("json", lambda text: "[1]", "is no description of a table"),
+    ("json", lambda text: '{"settings": 3}', "is no description of a table"),
+    ("json", lambda text: text[:-5], "cannot be read ("),
+    ("json", lambda text: text.replace('"rows": 1', '"rows": 1000'), "rows, but 1000 were written"),
+]
+
+
+@pytest.mark.parametrize(("ending", "spoil", "reason"), UNFIT)
+def test_unfit_table_is_one_line(claimed, monkeypatch, capsys, ending, spoil, reason):
+    folder = claimed(claim())
+    monkeypatch.setattr(store, "RESULTS", folder)
+    path = folder / f"loss_curves.{ending}"
+    path.write_text(spoil(path.read_text(encoding="utf-8")), encoding="utf-8")
+    named = "loss_curves.csv" if "written" in reason else path.name
+    for asked in ("loss_curves", "report"):
+        assert command.main([asked]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"figures: {named} ") and reason in error
+        assert error.endswith("; make it again with: python -m analysis theory_vs_simulation\n")
+        assert error.count("\n") == 1
+    assert not (folder / "report").exists() and not (folder / "figures").exists()
+
+
 def test_command_draws_and_judges(folder, claimed, monkeypatch, capsys):
     monkeypatch.setattr(store, "RESULTS", folder)
     assert command.main(["theory_vs_simulation"]) == 0

@@ -72,6 +72,29 @@ def test_studies_beside_each_other(monkeypatch, tmp_path, capsys):
     assert f"[{len(REPORT)}/{len(REPORT)}] " in shown.out and "claims.csv" in shown.out
 
 
+@pytest.mark.parametrize("said", ["", "training:  12 %"])
+def test_a_study_that_is_killed_is_a_failed_one(said, monkeypatch, tmp_path, capsys):
+    def finish(command, **_):
+        lost = "depth" in command
+        shown = "" if lost else f"results/{command[3]}.csv: 2 rows, 0 s\n"
+        return SimpleNamespace(returncode=-9 * lost, stdout=shown, stderr=said)
+
+    monkeypatch.setattr(command.subprocess, "run", finish)
+    monkeypatch.setattr(store, "provenance", dict)
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    assert command.main(["depth", "lasso_path", "--jobs", "2"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "depth: ended with status -9\n"
+    assert "results/lasso_path.csv: 2 rows" in shown.out and "claims.csv" in shown.out
+
+
+@pytest.mark.parametrize("jobs", ["0", "-3"])
+def test_no_jobs_are_one_line(jobs, ran, tmp_path, capsys):
+    assert command.main(["lasso_path", "--jobs", jobs]) == 2
+    assert capsys.readouterr().err == f"--jobs must be at least 1, not {jobs}\n"
+    assert ran == [] and list(tmp_path.iterdir()) == []
+
+
 def test_unjudged_leaves_the_claims(ran, tmp_path):
     assert command.main(["lasso_path", "--unjudged"]) == 0
     assert not (tmp_path / "claims.csv").exists()

@@ -241,8 +241,19 @@ def test_quick_runs_the_studies_whose_tables_are_missing(folder, tmp_path, monke
     asked = []
     monkeypatch.setattr(command.subprocess, "run", lambda line, **_: asked.append(line[1:]))
     monkeypatch.setattr(store, "RESULTS", tmp_path)
-    (tmp_path / "depth.csv").write_bytes((folder / "depth.csv").read_bytes())
+    for ending in ("csv", "json"):
+        (tmp_path / f"depth.{ending}").write_bytes((folder / f"depth.{ending}").read_bytes())
     command.make_missing(["depth", "fine_tuning", "fine_tuning_segment", "lasso_path"])
     assert asked == [["-m", "analysis", "fine_tuning", "lasso_path", "--jobs", "2"]]
     command.make_missing(["depth"])
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_quick_runs_a_study_that_left_one_file_of_two(ending, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command.subprocess, "run", lambda line, **_: asked.append(line[1:]))
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    (tmp_path / f"depth.{ending}").write_text("", encoding="utf-8")
+    command.make_missing(["depth"])
+    assert asked == [["-m", "analysis", "depth", "--jobs", "2"]]

@@ -1,7 +1,8 @@
 """Means over seeds with bootstrap intervals, and paired differences with a verdict.
 
 Percentile intervals of 10,000 resamples of the seeds (Efron 1979); no distribution is assumed, and
-runs that share a seed stay together.
+runs that share a seed stay together. A resample of few values never leaves their range, so such an
+interval is too narrow: fewer than ``LEAST_SEEDS`` seeds decide nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ Verdict = Literal["smaller", "larger", "not decided"]
 UNDECIDED: Verdict = "not decided"
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+LEAST_SEEDS = 6
+"""Signs that all agree by chance have probability 2 / 2^seeds, below 1 - CONFIDENCE from 6 on."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,12 @@ class Paired:
 
     @property
     def verdict(self) -> Verdict:
-        """Side of 0 that holds the whole interval of the difference: "smaller" or "larger"."""
+        """Side of 0 that holds the whole interval of the difference: "smaller" or "larger".
+
+        "not decided" if neither does, and always with fewer than ``LEAST_SEEDS`` seeds.
+        """
+        if self.seeds < LEAST_SEEDS:
+            return UNDECIDED
         if self.difference.high < 0.0:
             return "smaller"
         return "larger" if self.difference.low > 0.0 else UNDECIDED
@@ -72,7 +80,9 @@ def mean_interval(
     Parameters
     ----------
     values : (seeds,) array
-        At least two, finite.
+        At least two, finite. With fewer than ``LEAST_SEEDS`` the interval is no 95 % interval:
+        that of two values is their range, which holds the mean of a symmetric distribution in half
+        of all cases.
     confidence : float
         Between 0 and 1.
     resamples : int

@@ -23,19 +23,24 @@ step decays linearly for both, and its size is the inverse of the largest Hessia
 initial weights.
 
 Visible kinks: places within 1 % of the range of x are one, and a change of slope of at most 1 % of
-the total variation of f' is none. Intervals: 95 %, bootstrap over the seeds.
+the total variation of f' is none. Intervals: 95 %, bootstrap over the seeds; they are
+too narrow for few seeds, so the verdict is "not decided" with fewer than 6.
 
 example: sam-theory relu --rho 0.3 --seeds 20 --csv runs.csv
 example: sam-theory relu --data sensor.csv --target y --seeds 10 --steps 200000"""
 SHOWN = ("kinks", "all_kinks", "effective_kinks", "total_variation", "active_neurons", "path_norm",
          "sharpness", "n_sharpness")  # fmt: skip
 JUDGED = ("kinks", "total_variation")
+LEAST_SPREAD = 1e-150
+"""Squares of smaller differences, and of ones larger than its inverse, leave the normal numbers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command to its parser."""
     parser.add_argument("--rho", type=float, default=0.3, metavar="R", help="SAM's radius (0.3)")
-    parser.add_argument("--seeds", type=int, default=20, metavar="K", help="initialisations (20)")
+    parser.add_argument(
+        "--seeds", type=int, default=20, metavar="K", help="initialisations (20); a verdict needs 6"
+    )
     parser.add_argument("--data", metavar="FILE", help="CSV, NPZ or Parquet with one feature")
     parser.add_argument("--target", metavar="COL", help="column of labels (not for .npz)")
     parser.add_argument("--raw", action="store_true", help="do not rescale the data of FILE")
@@ -82,6 +87,7 @@ def relu(arguments: argparse.Namespace, show: Show) -> int:
         "data": {"n": data.n, "source": data.source, "step_size": step_size},
         "summary": summary.to_dict("records"),
         "differences": differences.to_dict("records"),
+        "verdicts": [complexity.sentence(differences, "SAM", name) for name in JUDGED],
         "runs": table.to_dict("records"),
     }
     text = _text(data, step_size, table, summary, differences)
@@ -109,8 +115,15 @@ def load(arguments: argparse.Namespace) -> Regression:
         raise InputError(f"{arguments.data}: {data.d} features, but the command takes one")
     x, y = np.asarray(data.X)[:, 0], data.y
     for name, values in (("the feature", x), ("the target", y)):
-        if np.ptp(values) == 0.0:
+        with np.errstate(over="ignore"):
+            spread = float(np.ptp(values))
+        if spread == 0.0:
             raise InputError(f"{arguments.data}: {name} is constant")
+        if not arguments.raw and not LEAST_SPREAD <= spread <= 1.0 / LEAST_SPREAD:
+            raise InputError(
+                f"{arguments.data}: {name} spans {spread:.3g}, too "
+                f"{'little' if spread < 1.0 else 'much'} to be rescaled: give it in other units"
+            )
     if arguments.raw:
         return Regression(x[:, None], y, source=data.source)
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()

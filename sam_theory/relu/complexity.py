@@ -268,7 +268,7 @@ def paired_differences(
     pandas.DataFrame
         name, base, measure, seeds, difference, low, high (mean over seeds of other - base, and its
         95 % interval), ratio, ratio_low, ratio_high (of the means), smaller_share (of the seeds),
-        verdict: "smaller", "larger" or "not decided".
+        verdict: "smaller", "larger" or "not decided", which it always is with fewer than 6 seeds.
 
     Raises
     ------
@@ -321,4 +321,9 @@ def sentence(differences: pd.DataFrame, name: str, measure: str) -> str:
     found = f"{row['verdict']} under {name} than under {row['base']}"
     if row["verdict"] == bootstrap.UNDECIDED:
         found = f"no difference shown between {name} and {row['base']}"
+        if row["seeds"] < bootstrap.LEAST_SEEDS:
+            found = (
+                f"not decided between {name} and {row['base']}, "
+                f"fewer than {bootstrap.LEAST_SEEDS} seeds"
+            )
     return f"{what}: {found}: {change}"

@@ -170,7 +170,10 @@ def measure_curvature(
 
 @single_threaded
 def largest_eigenpair(at: Expansion, method: str) -> tuple[float, Array]:
-    """Return the largest eigenvalue of the Hessian and its eigenvector, whose sign is fixed."""
+    """Return the largest eigenvalue of the Hessian and its eigenvector, whose sign is fixed.
+
+    Where the Hessian is 0, as it is where all neurons are dead, 0 and some vector of length 1.
+    """
     size = at.network.size
     if method == "dense":
         from scipy.linalg import eigh
@@ -181,7 +184,11 @@ def largest_eigenpair(at: Expansion, method: str) -> tuple[float, Array]:
 
         operator = LinearOperator((size, size), matvec=at.hessian_product, dtype=np.float64)
         begin = at.gradient() + 1e-3 * np.random.default_rng(0).standard_normal(size)
-        values, vectors = eigsh(operator, k=1, which="LA", v0=begin, tol=0.0)
+        # ARPACK refuses to begin with a vector that the operator maps to 0.
+        if np.any(at.hessian_product(begin)):
+            values, vectors = eigsh(operator, k=1, which="LA", v0=begin, tol=0.0)
+        else:
+            values, vectors = np.zeros(1), (begin / np.linalg.norm(begin))[:, None]
     direction = vectors[:, 0]
     direction = direction * np.sign(direction[np.argmax(np.abs(direction))])
     return float(values[0]), direction

@@ -120,9 +120,7 @@ def kinks(
     (array([0., 1., 2.]), array([ 1., -2.,  1.]))
     """
     _one_input(network)
-    low, high = checked_number("low", low), checked_number("high", high)
-    if not low < high:
-        raise InputError(f"low must be < high, not {low:g} and {high:g}")
+    low, high = _interval(low, high)
     near = _RELATIVE * (high - low) if tolerance is None else checked_number("tolerance", tolerance)
     least = checked_number("least_change", least_change)
     if near < 0.0 or least < 0.0:
@@ -170,8 +168,14 @@ def vertices(network: Network, low: float, high: float) -> tuple[Array, Array]:
     -------
     x, y : (k,) arrays
         Where, ascending, and f there.
+
+    Raises
+    ------
+    InputError
+        d is not 1; low or high is not finite, or low >= high.
     """
     _one_input(network)
+    low, high = _interval(low, high)
     x = _knots(network, low, high)
     return x, network(x)
 
@@ -198,8 +202,7 @@ def area_between(first: Network, second: Network, low: float, high: float) -> fl
     """
     for network in (first, second):
         _one_input(network)
-    if not low < high:
-        raise InputError(f"low must be < high, not {low:g} and {high:g}")
+    low, high = _interval(low, high)
     x = np.union1d(_knots(first, low, high), _knots(second, low, high))
     gap = first(x) - second(x)
     left, right, lengths = gap[:-1], gap[1:], np.diff(x)
@@ -247,6 +250,13 @@ def _knots(network: Network, low: float, high: float) -> Array:
     with np.errstate(over="ignore"):
         places = -network.hidden_bias[w != 0.0] / w[w != 0.0]
     return np.unique(np.concatenate([[low], places[(places > low) & (places < high)], [high]]))
+
+
+def _interval(low: float, high: float) -> tuple[float, float]:
+    low, high = checked_number("low", low), checked_number("high", high)
+    if not low < high:
+        raise InputError(f"low must be < high, not {low:g} and {high:g}")
+    return low, high
 
 
 def _one_input(network: Network) -> None:
@@ -317,10 +327,12 @@ def measure_geometry(
     Raises
     ------
     InputError
-        The shapes do not fit; in dimension 1, all x are equal.
+        The shapes do not fit, X has no rows; in dimension 1, all x are equal.
     """
     rows = np.asarray(X, dtype=np.float64)
     on = network.preactivations(rows) > 0.0
+    if not len(on):
+        raise InputError("X has no rows: a network is measured on at least one example")
     matters = on.any(axis=0) & (network.output_weights != 0.0)
     bent = np.column_stack([network.hidden_weights, network.hidden_bias])
     found: Kinks | None = None

@@ -127,8 +127,8 @@ class Run:
         left = self.steps - np.arange(low + 1, high + 1, dtype=np.float64)
         return self.step_size * (left / self.steps)
 
-    def marks(self, first: int) -> Steps:
-        """Return the steps after ``first`` that are recorded; the last is ``steps``."""
+    def marks(self, first: int, *, last: bool = True) -> Steps:
+        """Return the steps after ``first`` that are recorded; ``last`` adds the last, ``steps``."""
         if self.record is None:
             steps = np.empty(0, np.int64)
         elif isinstance(self.record, int):
@@ -136,7 +136,8 @@ class Run:
             steps = np.arange(first // every + 1, self.steps // every + 1, dtype=np.int64) * every
         else:
             steps = np.asarray(self.record, dtype=np.int64)
-        return np.unique(np.append(steps[(steps > first) & (steps <= self.steps)], self.steps))
+        kept = steps[(steps > first) & (steps <= self.steps)]
+        return np.unique(np.append(kept, self.steps) if last else kept)
 
     def check(self, data: Regression) -> tuple[int, int]:
         """Return the sizes of batch and block on some data; InputError if they do not fit."""

@@ -196,9 +196,19 @@ def continue_training(
         return result
     if result.steps >= run.steps:
         raise InputError(f"all {run.steps} steps have been done; give more steps")
-    state = replace(result._state, status="paused")
+    state = _resumed(result)
     stops = (pause_after, max_seconds)
     return _carry_out(result.data, run, state, stops, (checkpoint, checkpoint_every), progress)
+
+
+def _resumed(result: Training) -> State:
+    """Return the state to go on from, without the row that marks the end of the steps asked."""
+    state, asked = result._state, result.run
+    history, balance = state.history, state.balance
+    ended = state.status == "max_steps" and state.steps not in asked.marks(-1, last=False)
+    if ended and history[-1, 0] == state.steps:
+        history, balance = history[:-1], balance[:-1]
+    return replace(state, status="paused", history=history, balance=balance)
 
 
 def train_batch(

@@ -22,29 +22,46 @@ def write(path, x, y):
 
 def test_the_published_experiment_in_small(tmp_path, capsys):
     out, table = tmp_path / "o.json", tmp_path / "o.csv"
-    assert main(["relu", *QUICK, "--json", str(out), "--csv", str(table)]) == 0
+    files = ["--json", str(out), "--csv", str(table)]
+    assert main(["relu", *QUICK, "--seeds", "6", *files]) == 0
     shown = capsys.readouterr().out
-    assert "12 points of the published 1-D experiment: n = 12, 3 seeds" in shown
+    assert "12 points of the published 1-D experiment: n = 12, 6 seeds" in shown
     assert "SAM is n-SAM, normalized, rho = 0.3" in shown
     number = r"[-+]?\d[\d.e+-]*"
     interval = rf"{number} \[{number}, {number}\]"
     for line, name in zip(shown.splitlines()[-2:], ("kinks", "total variation"), strict=True):
         assert re.fullmatch(
             rf"{name}: ((smaller|larger) under SAM than under ERM|no difference shown between "
-            rf"SAM and ERM): {interval}, ratio {interval}, smaller on \d+ % of 3 seeds",
+            rf"SAM and ERM): {interval}, ratio {interval}, smaller on \d+ % of 6 seeds",
             line,
         ), line
     content = json.loads(out.read_text())
-    assert content["settings"]["seeds"] == 3 and "run" not in content["settings"]
+    assert content["verdicts"] == shown.splitlines()[-2:]
+    assert content["settings"]["seeds"] == 6 and "run" not in content["settings"]
     assert content["versions"]["sam_theory"] == st.__version__
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 6
+    assert len(rows) == 12
     single = relu.train_run(relu.published_data(), relu.published_run(2, steps=2000))
     sam = next(row for row in rows if row["name"] == "SAM" and row["seed"] == "2")
     assert float(sam["objective"]) == single.objective
     assert float(sam["total_variation"]) == relu.measure(single).total_variation
     assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_few_seeds_decide_nothing(seeds, tmp_path, capsys):
+    """However far apart ERM and SAM are; the interval of two values is their range."""
+    out = tmp_path / "o.json"
+    flags = ["--rho", "30", "--seeds", str(seeds), "--json", str(out)]
+    assert main(["relu", *QUICK, *flags]) == 0
+    words = capsys.readouterr().out.splitlines()[-2:]
+    for line, name in zip(words, ("kinks", "total variation"), strict=True):
+        assert line.startswith(f"{name}: not decided between SAM and ERM, fewer than 6 seeds: -")
+        assert line.endswith(f"smaller on 100 % of {seeds} seeds")
+    content = json.loads(out.read_text())
+    assert content["verdicts"] == words
+    assert {row["verdict"] for row in content["differences"]} == {"not decided"}
 
 
 def test_ones_own_data_in_any_unit(tmp_path, capsys):
@@ -101,6 +118,8 @@ def test_bad_flags_are_one_line(flags, message, tmp_path, monkeypatch, capsys):
     [
         ("x,y\n1,2\n1,3\n", "the feature is constant"),
         ("x,y\n1,2\n2,2\n", "the target is constant"),
+        ("x,y\n1,1e-300\n2,3e-300\n", "the target spans 2e-300, too little to be rescaled"),
+        ("x,y\n-1e308,1\n1e308,2\n", "the feature spans inf, too much to be rescaled"),
         ("x,z,y\n1,2,3\n2,3,4\n", "2 features, but the command takes one"),
         ("x,y\n1,nan\n2,3\n", "line 2"),
         ("x,y\n1\n2,3\n", "line 2"),
@@ -124,3 +143,4 @@ def test_help_names_every_flag(capsys):
     for flag in ("--rho", "--seeds", "--data", "--target", "--csv", "--json", "--step-size"):
         assert flag in shown
     assert "example: sam-theory relu --rho 0.3 --seeds 20" in shown
+    assert '"not decided" with fewer than 6' in shown and "a verdict needs 6" in shown

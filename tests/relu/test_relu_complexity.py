@@ -57,6 +57,13 @@ def test_paired_differences_and_verdicts():
         bootstrap.mean_interval([1.0, 2.0], resamples=5)
 
 
+def test_fewer_than_six_seeds_decide_nothing():
+    for seeds, verdict in ((2, "not decided"), (5, "not decided"), (6, "smaller"), (7, "smaller")):
+        found = bootstrap.paired_difference(np.arange(seeds) + 10.0, np.arange(seeds))
+        assert found.verdict == verdict and found.smaller_share == 1.0
+        assert found.difference.high < 0.0
+
+
 def test_measures_are_those_of_the_parts():
     data = relu.published_data()
     run = relu.train_run(data, relu.published_run(1, steps=3000))
@@ -92,14 +99,14 @@ def small():
     entries = [
         relu.Entry(name, seed, relu.published_run(seed, rho=rho, steps=2000))
         for name, rho in (("ERM", 0.0), ("SAM", 0.3))
-        for seed in range(4)
+        for seed in range(6)
     ]
     return relu.compare(relu.published_data(), entries)
 
 
 def test_tables_of_a_comparison(small):
     table, results = small
-    assert list(table["seed"]) == [0, 1, 2, 3] * 2 and len(results) == 8
+    assert list(table["seed"]) == [0, 1, 2, 3, 4, 5] * 2 and len(results) == 12
     assert list(table.columns[-len(complexity.MEASURES) :]) == list(complexity.MEASURES)
     summary = relu.summarize(table)
     assert len(summary) == 2 * (1 + len(complexity.MEASURES))
@@ -123,7 +130,7 @@ def test_the_verdict_follows_the_table(small):
         found = differences.iloc[0]
         assert found["verdict"] == expected and found["ratio"] == pytest.approx(factor)
         words = complexity.sentence(differences, "SAM", "kinks")
-        share = f"smaller on {100 * (factor < 1)} % of 4 seeds"
+        share = f"smaller on {100 * (factor < 1)} % of 6 seeds"
         assert words.startswith(f"kinks: {OPENINGS[expected]}: ") and words.endswith(share)
     table.loc[sam, "seed"] += 1
     with pytest.raises(InputError, match="do not have the same seeds"):

@@ -25,6 +25,21 @@ def test_dense_and_lanczos_agree_with_all_eigenvalues(n, d, width, objective):
     assert "Curvature(largest=" in repr(found)
 
 
+def test_a_dead_network_has_no_curvature():
+    """No neuron is active, so the objective is constant around the weights."""
+    data = relu.published_data()
+    dead = relu.Network(np.ones((200, 1)), np.full(200, -100.0), np.ones(200))
+    for below, method in ((0, "Lanczos"), (10**6, "dense")):
+        found = relu.measure_curvature(dead, data, dense_below=below)
+        assert found.method == method
+        assert found.largest == found.residual == found.gradient_norm == 0.0
+        assert np.linalg.norm(found.direction) == pytest.approx(1.0, rel=1e-12)
+    assert relu.m_sharpness(dead, data, rho=0.3) == 0.0
+    run = relu.Run(dead, st.gd(), step_size=1e-3, steps=5)
+    measured = relu.measure(relu.train_run(data, run))
+    assert measured.sharpness == measured.n_sharpness == 0.0 and measured.dead_neurons == 200
+
+
 def test_the_smooth_radius_is_the_distance_to_the_nearest_kink():
     data, network = twins.instance(5, 2, 6, seed=4)
     found = relu.measure_curvature(network, data).smooth_radius

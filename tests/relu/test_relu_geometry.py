@@ -197,6 +197,10 @@ def test_bad_input_is_one_line():
         ("low must be finite", lambda: relu.kinks(drawn, -np.inf, 1.0)),
         ("must be >= 0", lambda: relu.kinks(drawn, 0.0, 1.0, tolerance=-1.0)),
         ("network must be a Network", lambda: relu.vertices("f", 0.0, 1.0)),
+        ("low must be < high, not 2 and 1", lambda: relu.vertices(drawn, 2.0, 1.0)),
+        ("high must be finite", lambda: relu.vertices(drawn, 0.0, np.nan)),
+        ("X has no rows", lambda: relu.measure_geometry(drawn, np.empty((0, 1)))),
+        ("X has no rows", lambda: relu.measure_geometry(plane, np.empty((0, 2)))),
         ("all x are equal", lambda: relu.measure_geometry(drawn, [1.0, 1.0])),
         ("X has shape", lambda: relu.measure_geometry(plane, [1.0, 1.0])),
     ):

@@ -150,6 +150,21 @@ def test_more_steps_and_time():
     assert bits(again) == bits(brief)
 
 
+@pytest.mark.parametrize("rule", [st.n_sam(0.1, normalized=True), st.sgd(3)])
+def test_more_steps_leave_no_row_of_the_old_end(rule):
+    settings = {"algorithm": rule, "step_size": 5e-3, "seed": 7}
+    for record, steps in ((10, [0, 10, 20, 30, 40, 45]), ([25], [0, 25, 45]), (None, [0, 45])):
+        straight = relu.train(DATA, START, steps=45, record=record, **settings)
+        first = relu.train(DATA, START, steps=25, record=record, **settings)
+        longer = relu.continue_training(first, steps=45)
+        twice = relu.continue_training(relu.continue_training(first, steps=33), steps=45)
+        for found in (longer, twice):
+            assert list(found.table["step"]) == list(straight.table["step"]) == steps
+            assert same(found, straight) and found.table.equals(straight.table)
+        # The run that goes on keeps its own end.
+        assert first.table["step"].iloc[-1] == 25 and first.status == "max_steps"
+
+
 def test_converged_stops_where_the_objective_says():
     settings = {"step_size": 5e-3, "steps": 100_000, "record": 1}
     erm = relu.train(FEW, FEW_START, algorithm=st.gd(), tol=1e-3, **settings)
