@@ -260,9 +260,9 @@ def _other(value: Any, node: ast.expr) -> bool:
         if code.co_names or any(isinstance(entry, CodeType) for entry in code.co_consts):
             return False
         expected = eval(code, {"__builtins__": {}})
+        return _plain(expected) and repr(expected) != repr(value)
     except Exception:
         return False
-    return _plain(expected) and repr(expected) != repr(value)
 
 
 def _plain(value: Any) -> bool:

@@ -147,7 +147,7 @@ def _module(study: Study) -> ModuleType:
         raise
     except FileNotFoundError:
         raise InputError(f"study {study.name}: no file {study.home}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"study {study.name} cannot be imported: {text}") from None
 
