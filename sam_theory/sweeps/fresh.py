@@ -185,7 +185,9 @@ def _functions(names: Mapping[str, Any], module: str) -> Iterator[FunctionType]:
         if type(value).__module__.startswith("numba."):
             value = getattr(value, "py_func", None)
         if isinstance(value, FunctionType):
-            yield inspect.unwrap(value)
+            value = inspect.unwrap(value)
+        if isinstance(value, FunctionType):
+            yield value
 
 
 def _within(node: ast.AST) -> Iterator[ast.AST]:
@@ -237,6 +239,8 @@ def _other_constants(scope: ast.AST, names: Mapping[str, Any], prefix: str) -> I
         return
     for node in ast.walk(scope):
         times.update(node.names if isinstance(node, ast.Global) else ())
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            times[node.attr] += 1
     for node in getattr(scope, "body", ()):
         if isinstance(node, ast.ClassDef) and isinstance(names.get(node.name), type):
             if times[node.name] == 1:
@@ -281,10 +285,12 @@ def _prints(code: CodeType) -> Iterator[str]:
 def _print(code: CodeType) -> str:
     # Not code == code: the interpreter rewrites instructions while it runs them.
     constants = [_constant(value) for value in code.co_consts]
-    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    # The other flags are changed by decorators such as types.coroutine.
+    rest = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     place = (code.co_qualname, code.co_firstlineno)
-    return repr((place, counts, names, code.co_code.hex(), code.co_exceptiontable, constants))
+    return repr((place, counts, rest, names, code.co_code.hex(), code.co_exceptiontable, constants))
 
 
 def _constant(value: Any) -> str:

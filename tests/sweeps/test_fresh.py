@@ -104,7 +104,9 @@ def test_a_module_of_the_same_name_from_elsewhere(folder):
 
 
 TEXT = """
+import functools
 import sys
+import types
 SHIFT = -1 / 3
 NONE = None
 PAIR = (1, "a")
@@ -116,9 +118,21 @@ COUNT = 0
 
 class Inner:
     SCALE: float = 1.0
+    MADE = 0
+
+    def __init__(self):
+        Inner.MADE += 1
 
     def method(self, x, *, power=2):
         return x
+
+@types.coroutine
+def waiting():
+    yield
+
+@functools.wraps(abs)
+def wrapping(x):
+    return x
 
 def unused(gain=1.0, other=sys.maxsize):
     return gain
@@ -126,6 +140,7 @@ def unused(gain=1.0, other=sys.maxsize):
 def f(x, gain=1.0):
     global COUNT
     COUNT += 1
+    Inner()
     return {"y": gain * x + SHIFT + Inner.SCALE}
 """
 
