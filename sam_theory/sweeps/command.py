@@ -176,11 +176,10 @@ def _check_fields(path: str, content: dict[str, Any]) -> None:
             raise InputError(f"{path}: {name} must be {_form(_FIELDS[name])}, not {value!r}")
     if not all(isinstance(home, str) for home in content.get("depends", [])):
         raise InputError(f"{path}: depends must be a list of module names or paths of .py files")
-    files = {f"[data.{name}] file": entry for name, entry in content.get("data", {}).items()}
-    for name, value in (content | files).items():
-        given = value.get("file") if name in files and isinstance(value, dict) else value
-        texts = [given] if isinstance(given, str) else given if name == "depends" else []
-        if any("\0" in text for text in texts):
+    texts = [(name, value) for name, value in content.items() if isinstance(value, str)]
+    texts += [("depends", home) for home in content.get("depends", [])]
+    for name, text in texts:
+        if "\0" in text:
             raise InputError(f"{path}: {name} holds a zero character")
     for name in ("study", "cache"):
         if name not in content:
@@ -196,6 +195,8 @@ def _check_fields(path: str, content: dict[str, Any]) -> None:
                 raise InputError(f"{where}: unknown key {key!r}; known are file, target")
             if not isinstance(value, str):
                 raise InputError(f"{where}: {key} must be a string, not {value!r}")
+            if "\0" in value:
+                raise InputError(f"{where}: {key} holds a zero character")
         if name in content.get("common", {}):
             raise InputError(f"{path}: {name!r} is in [common] and in [data]")
 

@@ -189,7 +189,7 @@ BAD = {
     "zero in data": (
         "[common]",
         '[data.x]\nfile="\\u0000"\n[common]',
-        "[data.x] file holds a zero",
+        "[data.x]: file holds a zero",
     ),
     "no list": ("[0.1, 0.2]", "0.1", "grid: rho must be a list of values, not a float"),
     "a date": ("0.1, 0.2", "2020-01-01", "rho: a date cannot be an input of a sweep"),
