@@ -89,8 +89,10 @@ def write(report: Report, arguments: argparse.Namespace) -> None:
 def _write_beside(target: Path, text: str) -> str:
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        # Half of a surrogate pair, as in names that are not UTF-8, has no bytes: it is spelled out.
+        data = text.encode("utf-8", "backslashreplace")
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tomllib
@@ -142,6 +143,8 @@ def read(path: str) -> Description:
         raise InputError(f"{path}: not a text file in UTF-8") from None
     except ValueError as error:
         raise InputError(f"{path}: not a TOML file: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: lists or tables are nested too deep") from None
     _check_fields(path, content)
     folder = os.path.dirname(os.path.abspath(path))
     return Description(
@@ -173,6 +176,11 @@ def _check_fields(path: str, content: dict[str, Any]) -> None:
             raise InputError(f"{path}: {name} must be {_form(_FIELDS[name])}, not {value!r}")
     if not all(isinstance(home, str) for home in content.get("depends", [])):
         raise InputError(f"{path}: depends must be a list of module names or paths of .py files")
+    texts = [(name, value) for name, value in content.items() if isinstance(value, str)]
+    texts += [("depends", home) for home in content.get("depends", [])]
+    for name, text in texts:
+        if "\0" in text:
+            raise InputError(f"{path}: {name} holds a zero character")
     for name in ("study", "cache"):
         if name not in content:
             raise InputError(f"{path}: {name} is missing")
@@ -187,6 +195,8 @@ def _check_fields(path: str, content: dict[str, Any]) -> None:
                 raise InputError(f"{where}: unknown key {key!r}; known are file, target")
             if not isinstance(value, str):
                 raise InputError(f"{where}: {key} must be a string, not {value!r}")
+            if "\0" in value:
+                raise InputError(f"{where}: {key} holds a zero character")
         if name in content.get("common", {}):
             raise InputError(f"{path}: {name!r} is in [common] and in [data]")
 
@@ -244,7 +254,7 @@ def _write(target: Path, arguments: argparse.Namespace, asked: Description, done
     header = [str(name) for name in table.columns]
     rows = [list(row) for row in table.itertuples(index=False, name=None)]
     content = {
-        "sweep": asked.content,
+        "sweep": _readable(asked.content),
         "cells": done.cells,
         "rows": len(rows),
         "failures": done.failures.to_dict("records"),
@@ -252,6 +262,15 @@ def _write(target: Path, arguments: argparse.Namespace, asked: Description, done
     paths = {"csv": str(target), "json": str(target.with_suffix(".json"))}
     settings = argparse.Namespace(command="sweep", file=arguments.file, **paths)
     output.write(output.Report("", header, rows, content), settings)
+
+
+def _readable(value: Any) -> Any:
+    """Return what the file says with inf and nan as words; JSON has no numbers for them."""
+    if isinstance(value, dict):
+        return {name: _readable(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_readable(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(target: Path, done: Sweep) -> str:

@@ -9,17 +9,17 @@ import inspect
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.machinery import SourceFileLoader
 from importlib.metadata import version
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import sam_theory
 from sam_theory.errors import InputError
+from sam_theory.sweeps import fresh
 
 _NUMERICS = ("numpy", "scipy", "numba")
 _LOADING: set[str] = set()
@@ -147,7 +147,7 @@ def _module(study: Study) -> ModuleType:
         raise
     except FileNotFoundError:
         raise InputError(f"study {study.name}: no file {study.home}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"study {study.name} cannot be imported: {text}") from None
 
@@ -155,7 +155,7 @@ def _module(study: Study) -> ModuleType:
 def _from_file(path: str) -> ModuleType:
     content = Path(path).read_bytes()
     # Named by its content: what has been edited is another module, and is loaded anew.
-    name = f"_study_{hashlib.sha256(path.encode() + content).hexdigest()[:16]}"
+    name = f"{fresh.PREFIX}{hashlib.sha256(path.encode() + content).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -174,6 +174,7 @@ def _from_file(path: str) -> ModuleType:
         raise
     finally:
         _LOADING.discard(path)
+    fresh.remember(module, content)
     return module
 
 
@@ -217,57 +218,11 @@ def _file_digest(path: Path) -> str:
 
 
 def check_fresh(study: Study) -> None:
-    """Refuse a module that is older than its file: its results would be stored as the file's."""
-    module, name = _module(study), study.name
-    path = getattr(module, "__file__", None)
-    # Other loaders may rewrite what they load.
-    if path is None or type(getattr(module, "__loader__", None)) is not SourceFileLoader:
-        return
-    try:
-        code = compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"study {name}: {path} cannot be read again ({error})") from None
-    on_disk = set(_prints(code))
-    for function in _functions(vars(module), module.__name__):
-        origin = os.path.abspath(function.__code__.co_filename)
-        if origin == os.path.abspath(path) and _print(function.__code__) not in on_disk:
-            raise InputError(
-                f"study {name}: {path} has changed since it was imported "
-                f"({function.__qualname__}): start Python anew or reload the module"
-            )
-
-
-def _functions(names: Mapping[str, Any], module: str) -> Iterator[FunctionType]:
-    """Yield the functions of a module, also compiled or cached ones and those of its classes."""
-    for value in names.values():
-        if isinstance(value, type) and value.__module__ == module:
-            yield from _functions(vars(value), "")
-        if isinstance(value, staticmethod | classmethod):
-            value = value.__func__
-        if isinstance(value, functools._lru_cache_wrapper):
-            value = value.__wrapped__
-        if type(value).__module__.startswith("numba."):
-            value = getattr(value, "py_func", None)
-        if isinstance(value, FunctionType):
-            yield inspect.unwrap(value)
-
-
-def _prints(code: CodeType) -> Iterator[str]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield _print(constant)
-            yield from _prints(constant)
-
-
-def _print(code: CodeType) -> str:
-    # Not code == code: the interpreter rewrites instructions while it runs them.
-    constants = [_constant(value) for value in code.co_consts]
-    return repr(
-        (code.co_qualname, code.co_firstlineno, code.co_code.hex(), code.co_names, constants)
-    )
-
-
-def _constant(value: Any) -> str:
-    if isinstance(value, CodeType):
-        return _print(value)
-    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
+    """Refuse what is older than its file: its results would be stored as the file's."""
+    module, paths = _module(study), []
+    for home in (study.home, *study.depends):
+        paths += [path for _, path in _sources(home, study.name)]
+    fresh.check_sources(study.name, module, paths)
+    for home in study.depends:
+        if home.endswith(".py"):
+            fresh.check_name(study.name, Path(home))

@@ -142,6 +142,30 @@ def test_tables_data_files_and_modules(folder, capsys):
     del sys.modules["study_module"]
 
 
+ODD = """
+import os
+
+def limit(rho, name):
+    if name == "bad":
+        raise ValueError(os.fsdecode(b"bad\\xe9"))
+    return {"file": os.fsdecode(b"caf\\xe9.csv"), "whole": "\u00e9"}
+"""
+
+
+def test_what_is_no_text_or_no_number_is_written_all_the_same(folder, capsys):
+    (folder / "study.py").write_text(ODD, encoding="utf-8")
+    text = SWEEP.replace("[0.1, 0.2]", "[inf, -inf, nan]").replace("algorithm", "name")
+    text = text.replace('["n-sam", "1-sam"]', '["good", "bad"]').replace("alpha = 0.5", "")
+    (folder / "sweep.toml").write_text(text)
+    assert sweep(folder) == 1
+    assert "6 cells: 3 done, 3 failed" in capsys.readouterr().out
+    rows = (folder / "limits.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1] == "inf,good,caf\\udce9.csv,\u00e9"
+    sidecar = json.loads((folder / "limits.json").read_text(encoding="utf-8"))
+    assert sidecar["sweep"]["grid"] == {"rho": ["inf", "-inf", "nan"], "name": ["good", "bad"]}
+    assert sidecar["failures"][0]["error"] == "bad\udce9"
+
+
 BAD = {
     "no study": ('study = "study.py:limit"\n', "", "study is missing"),
     "no cache": ('cache = "cells"\n', "", "cache is missing"),
@@ -157,6 +181,16 @@ BAD = {
     "depends": ("workers = 1", "depends = [1]", "depends must be a list of module names"),
     "no TOML": ("[grid]", "[grid", "not a TOML file: "),
     "digits": ("0.5", "1" * 5000, "not a TOML file: "),
+    "deep": ("0.5", "[" * 1200 + "]" * 1200, "lists or tables are nested too deep"),
+    "zero in study": ('"study.py:limit"', '"a\\u0000.py:f"', "study holds a zero character"),
+    "zero in cache": ('"cells"', '"a\\u0000"', "cache holds a zero character"),
+    "zero in output": ('"limits.csv"', '"a\\u0000.csv"', "output holds a zero character"),
+    "zero in depends": ("workers = 1", 'depends = ["a\\u0000.py"]', "depends holds a zero"),
+    "zero in data": (
+        "[common]",
+        '[data.x]\nfile="\\u0000"\n[common]',
+        "[data.x]: file holds a zero",
+    ),
     "no list": ("[0.1, 0.2]", "0.1", "grid: rho must be a list of values, not a float"),
     "a date": ("0.1, 0.2", "2020-01-01", "rho: a date cannot be an input of a sweep"),
     "a name": ("rho", "roh", "study study.py:limit: missing a required argument: 'rho'"),

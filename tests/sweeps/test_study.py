@@ -77,6 +77,9 @@ def test_a_file_that_fails_when_imported(folder):
     for _ in range(2):
         with pytest.raises(st.InputError, match="bad.py:f cannot be imported: RuntimeError: oh"):
             named(f"{path}:f")
+    path.write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(st.InputError, match="bad.py:f cannot be imported: SystemExit: 0"):
+        named(f"{path}:f")
     broken = write(folder / "broken.py", "def f(:\n")
     with pytest.raises(st.InputError, match="broken.py:f cannot be imported: SyntaxError"):
         named(f"{broken}:f")
