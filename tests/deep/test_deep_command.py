@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import runs
 
-from sam_theory import cli
 from sam_theory.cli import build_parser, main
 from sam_theory.deep import checkpoints, command, flags
 from sam_theory.deep.run import TrainSettings, train
@@ -397,7 +396,3 @@ def test_bad_checkpoints_are_one_line(trained, tmp_path, capsys):
         (["train", *QUICK, "--start-from", whole], "of another model: weights: misses"),
     ):
         assert message in refused(given, capsys, tmp_path)
-
-
-def test_the_command_is_listed():
-    assert {"train", "sharpness", "segment"} <= {one.name for one in cli.COMMANDS}

@@ -10,6 +10,7 @@ import pytest
 import runs
 from runs import CONVOLUTIONS, plain_loop, sam
 
+from sam_theory import cli
 from sam_theory.deep import evaluation
 from sam_theory.deep.evaluation import COLUMNS, score
 from sam_theory.deep.experiment import evenly_spaced
@@ -185,3 +186,7 @@ def test_files_hold_the_rows_exactly(tmp_path):
     seconds = [float(line[1]) for line in lines]
     assert seconds == sorted(seconds)
     assert repr(run).startswith("TrainingRun(mlp on digits: finished at iteration 32")
+
+
+def test_the_command_is_listed():
+    assert {"train", "sharpness", "segment"} <= {one.name for one in cli.COMMANDS}
