@@ -28,7 +28,6 @@ are estimated anew at every point.
 
 example: sam-theory segment erm/checkpoints/last.npz sam/checkpoints/last.npz --csv line.csv"""
 _SEGMENT_STATISTICS = 5000
-
 _FARTHEST = 1e6
 
 

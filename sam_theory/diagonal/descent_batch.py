@@ -84,7 +84,8 @@ def descend_batch(
     for index, setting in enumerate(chosen):
         with naming(index):
             own = data if setting.data is None else setting.data
-            _check_setting(own, setting)
+            if isinstance(setting.seed, np.random.Generator):
+                raise InputError("seed must be an integer: a Generator would serve several runs")
             if plans:
                 plans.append(vary_plan(plans[0], own, setting))
                 continue
@@ -124,16 +125,6 @@ def descend_batch(
 
     parallel_pieces([carry_out(number) for number in range(len(jobs))], workers)
     return Batch(chosen, tuple(found))
-
-
-def _check_setting(data: Regression, setting: Setting) -> None:
-    """Check what a single run may do, or would find out too late to say which setting it is."""
-    if isinstance(setting.seed, np.random.Generator):
-        raise InputError("seed must be an integer: a Generator would serve several settings")
-    if isinstance(data, Regression):
-        size = float(np.max(np.abs(data.y)))
-        if not np.isfinite(size * size * data.n):
-            raise InputError("alpha, X and y are so large that the initial loss overflows")
 
 
 def _in_lanes(plan: Plan) -> bool:

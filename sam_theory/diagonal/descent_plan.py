@@ -162,6 +162,9 @@ def vary_plan(plan: Plan, data: Regression, setting: Setting) -> Plan:
 def _check_data(data: Any) -> None:
     if not isinstance(data, Regression):
         raise InputError(f"data must be a Regression, not {type(data).__name__}")
+    size = float(np.max(np.abs(data.y)))
+    if not size * size * data.n < math.inf:
+        raise InputError("alpha, X and y are so large that the initial loss overflows")
 
 
 def _alpha(data: Regression, alpha: Any, start: Any) -> Array:
