@@ -7,6 +7,7 @@ part of the time to compile, and none of the time to run.
 
 from __future__ import annotations
 
+import math
 from collections import namedtuple
 from collections.abc import Iterable
 from typing import Any
@@ -31,6 +32,26 @@ def addresses_of(arrays: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.in
             raise TypeError("only a contiguous array of float64 can travel as an address")
         found.append(array.ctypes.data)
     return np.array(found, dtype=np.intp)
+
+
+_APART = 8
+"""Numbers in a cache line, at which each array of a block begins."""
+
+
+def block_of(kind: Any, **shapes: tuple[int, ...]) -> tuple[Any, npt.NDArray[np.intp]]:
+    """Return a named tuple of zeros of these shapes, one block of memory, and their addresses."""
+    starts, end = [], 0
+    for name in kind._fields:
+        starts.append(end)
+        end += -(-math.prod(shapes[name]) // _APART) * _APART
+    block = np.zeros(end + _APART)
+    address, size = block.ctypes.data, block.itemsize
+    first = -address % (_APART * size) // size
+    arrays = [
+        np.ndarray(shapes[name], buffer=block, offset=size * (first + start))
+        for name, start in zip(kind._fields, starts, strict=True)
+    ]
+    return kind(*arrays), address + size * (first + np.array(starts))
 
 
 Dense = namedtuple("Dense", "address n d")
@@ -64,6 +85,24 @@ def at_address(_typing: Any, _address: Any) -> Any:
         return builder.inttoptr(args[0], ir.DoubleType().as_pointer())
 
     return _NUMBERS(types.intp), generate
+
+
+def reader(count: int) -> Any:
+    """Return a compiled function from a table of addresses to pointers, of the first ``count``."""
+
+    @intrinsic
+    def pointers(_typing: Any, table: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            first = context.make_array(sig.args[0])(context, builder, args[0]).data
+            found = []
+            for k in range(count):
+                place = builder.gep(first, [context.get_constant(types.intp, k)])
+                found.append(builder.inttoptr(builder.load(place), ir.DoubleType().as_pointer()))
+            return context.make_tuple(builder, sig.return_type, found)
+
+        return types.UniTuple(_NUMBERS, count)(table), generate
+
+    return pointers
 
 
 @intrinsic

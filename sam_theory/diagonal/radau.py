@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -13,7 +14,7 @@ from ..design import weighted_gram
 from ..errors import InputError
 from . import flow_end as ends
 from . import stage_newton as newton
-from .addresses import addresses_of, matrix_address
+from .addresses import addresses_of, block_of, matrix_address
 from .field import FlowField
 from .newton import Array
 from .radau_steps import advance
@@ -66,6 +67,12 @@ def method_tables() -> newton.Method:
     )
 
 
+@cache
+def _table_addresses() -> Any:
+    _, *tables = method_tables()
+    return addresses_of(tables)
+
+
 class Integrator:
     """The flow of a field from nu = 0, Delta = 0, followed to given times or to its limit.
 
@@ -97,34 +104,30 @@ class Integrator:
             linear_below=_LINEAR_BELOW,
             inside=isinstance(field.X, np.ndarray) and n * n * d <= _INSIDE_BELOW,
         )
-        self._carried = newton.Carried(
-            nu=np.zeros(n),
-            delta=np.zeros(d),
-            s=np.zeros(d),
-            z_nu=np.zeros(_LANES * n),
-            z_delta=np.zeros(_LANES * d),
-            back=np.zeros((n, n)),
-            forward=np.zeros((n, n)),
-            turned=np.zeros((n, n)),
-            rates=np.zeros(n),
-            sizes=np.zeros(max_steps + 2),
-            rest=np.zeros(d),
-            control=np.zeros(newton.CONTROLS),
+        self._carried, carried_at = block_of(
+            newton.Carried,
+            **dict.fromkeys(("nu", "rates"), (n,)),
+            **dict.fromkeys(("delta", "s", "rest"), (d,)),
+            z_nu=(_LANES * n,),
+            z_delta=(_LANES * d,),
+            **dict.fromkeys(("back", "forward", "turned"), (n, n)),
+            sizes=(max_steps + 2,),
+            control=(newton.CONTROLS,),
         )
         self._carried.control[newton.AGE] = -1.0
         self._carried.control[newton.LOOSE] = 1.0
         of_n = ("nu", "z_nu", "r", "d_nu", "defect", "change", "half")
         of_d = ("delta", "z_delta", "theta", "before", "beta", "s", "d_delta")
-        self._space = newton.Space(
-            **{name: np.zeros(_LANES * n) for name in of_n},
-            **{name: np.zeros(_LANES * d) for name in of_d},
-            loss=np.zeros(_LANES),
-            columns=np.zeros(_LANES * _LANES),
-            scratch=np.zeros((3, _LANES * d)),
-            few=np.zeros(numbers_of_few(d)),
+        self._space, space_at = block_of(
+            newton.Space,
+            **dict.fromkeys(of_n, (_LANES * n,)),
+            **dict.fromkeys(of_d, (_LANES * d,)),
+            loss=(_LANES,),
+            columns=(_LANES * _LANES,),
+            scratch=(3, _LANES * d),
+            few=(numbers_of_few(d),),
         )
-        _, *tables = self.method
-        self._addresses = tuple(map(addresses_of, (tables, self._carried, self._space)))
+        self._addresses = _table_addresses(), carried_at, space_at
 
     @property
     def state(self) -> Array:

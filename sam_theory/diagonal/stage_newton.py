@@ -20,7 +20,7 @@ from collections import namedtuple
 import numba
 import numpy as np
 
-from .addresses import at_address, matrix_at, square
+from .addresses import matrix_at, reader, square
 from .lanes import clear
 from .simd import absolute, beyond, load, maximum, pointer, splat, splat_at, store, zero
 from .stages import row_products, stage_rates
@@ -53,6 +53,8 @@ Space = namedtuple(
     "nu delta z_nu z_delta theta before beta s r d_nu d_delta loss defect change half columns "
     "scratch few",
 )
+_read_method = reader(len(Method._fields) - 1)
+_read_carried, _read_space = reader(len(Carried._fields)), reader(len(Space._fields))
 
 
 @numba.njit(forceinline=True)
@@ -65,34 +67,21 @@ def flow_at(flow):
 
 
 @numba.njit(forceinline=True)
-def method_at(stages, a):
-    """Return the method of so many stages whose tables are at the addresses a."""
-    return Method(
-        stages, at_address(a[0]), at_address(a[1]), at_address(a[2]), at_address(a[3]),
-        at_address(a[4]), at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]),
-        at_address(a[9]),
-    )  # fmt: skip
+def method_at(stages, addresses):
+    """Return the method of so many stages whose tables are at these addresses."""
+    return Method(stages, *_read_method(addresses))
 
 
 @numba.njit(forceinline=True)
-def carried_at(a):
-    """Return what is carried, at the addresses a."""
-    return Carried(
-        at_address(a[0]), at_address(a[1]), at_address(a[2]), at_address(a[3]), at_address(a[4]),
-        at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]), at_address(a[9]),
-        at_address(a[10]), at_address(a[11]),
-    )  # fmt: skip
+def carried_at(addresses):
+    """Return what is carried, at these addresses."""
+    return Carried(*_read_carried(addresses))
 
 
 @numba.njit(forceinline=True)
-def space_at(a):
-    """Return the working space at the addresses a."""
-    return Space(
-        at_address(a[0]), at_address(a[1]), at_address(a[2]), at_address(a[3]), at_address(a[4]),
-        at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]), at_address(a[9]),
-        at_address(a[10]), at_address(a[11]), at_address(a[12]), at_address(a[13]),
-        at_address(a[14]), at_address(a[15]), at_address(a[16]), at_address(a[17]),
-    )  # fmt: skip
+def space_at(addresses):
+    """Return the working space at these addresses."""
+    return Space(*_read_space(addresses))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,5 +1,7 @@
 """Arrays that travel as addresses."""
 
+from collections import namedtuple
+
 import numba
 import numpy as np
 import pytest
@@ -26,6 +28,27 @@ def test_what_is_read_through_an_address():
     found, last, corner = product(addresses.matrix_address(X), addresses.addresses_of([v, M]), 5)
     np.testing.assert_allclose(found, X @ v[:3], rtol=1e-14)
     assert last == v[4] and corner == M[1, 0]
+
+
+Three = namedtuple("Three", "few many square")
+read = addresses.reader(3)
+
+
+@numba.njit
+def write(a):
+    """Set the last number of each of Three at addresses a, of 3, 9 and 4 numbers."""
+    three = Three(*read(a))
+    three.few[2], three.many[8], three.square[3] = 1.0, 2.0, 3.0
+
+
+def test_arrays_of_one_block():
+    arrays, where = addresses.block_of(Three, square=(2, 2), many=(9,), few=(3,))
+    assert isinstance(arrays, Three) and not any(map(np.any, arrays))
+    assert np.all(where % 64 == 0)
+    write(where)
+    np.testing.assert_array_equal(arrays.few, [0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(arrays.many, [0.0] * 8 + [2.0])
+    np.testing.assert_array_equal(arrays.square, [[0.0, 0.0], [0.0, 3.0]])
 
 
 @pytest.mark.parametrize("array", [np.zeros(6)[::2], np.zeros(3, np.float32), np.zeros((3, 2)).T])

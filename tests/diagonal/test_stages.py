@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from sam_theory.diagonal.addresses import addresses_of, at_address
+from sam_theory.diagonal.addresses import addresses_of, reader
 from sam_theory.diagonal.coupled import CoupledIntegrator, Linearization
 from sam_theory.diagonal.field import FlowField
 from sam_theory.diagonal.radau import Integrator
@@ -24,13 +24,13 @@ def lanes(items):
     return np.zeros(WIDTH * items)
 
 
+read = reader(12)
+
+
 @numba.njit
 def rates_at(X, m, rho, a):
-    stage_rates(
-        X, at_address(a[0]), m, rho, at_address(a[1]), at_address(a[2]), at_address(a[3]),
-        at_address(a[4]), at_address(a[5]), at_address(a[6]), at_address(a[7]), at_address(a[8]),
-        at_address(a[9]), at_address(a[10]), at_address(a[11]),
-    )  # fmt: skip
+    p = read(a)
+    stage_rates(X, p[0], m, rho, p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11])
 
 
 def rates_of(field, states):
