@@ -23,6 +23,7 @@ class TwoProcesses:
     """Two processes that each do the work whenever the pair is called.
 
     ``make(*arguments)`` makes the call in each of them; a call returns both answers, after both.
+    One of them can do the work alone as well: what both give is to be compared with that.
     """
 
     def __init__(self, make: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
@@ -50,6 +51,11 @@ class TwoProcesses:
             pipe.send(True)
         first, second = (pipe.recv() for pipe in self._pipes)
         return first, second
+
+    def alone(self) -> Any:
+        """Do the work in one of them while the other waits."""
+        self._pipes[0].send(True)
+        return self._pipes[0].recv()
 
     def __exit__(
         self,

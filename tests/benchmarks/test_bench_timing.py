@@ -1,6 +1,7 @@
 """The clockwork, with a clock that only the contenders move."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,27 @@ def test_long_peers_are_cut_short_and_ours_are_not():
     assert math.isnan(second.spread) and third.spread == 0.0
 
 
+def test_rounds_that_do_not_count_are_set_aside():
+    clock = Clock()
+    ours = clock.contender("ours", [0.5, 0.5, 1.0, 7.0, 2.0, 8.0, 3.0])
+    witness = clock.contender("witness", [0.5, 0.5, 6.0, 9.0, 6.0, 9.0, 6.0], pieces=2)
+    found = timing.interleave(
+        [ours, witness], 3, lambda seconds: seconds[1] < 4.0, clock=clock, cpu_clock=clock
+    )
+    assert [timed.samples for timed in found] == [(1.0, 2.0, 3.0), (3.0,) * 3]
+    assert [timed.aside for timed in found] == [(7.0, 8.0), (4.5, 4.5)]
+    never = timing.interleave([ours], 3, lambda _: False, clock=clock, cpu_clock=clock)[0]
+    assert never.samples == () and len(never.aside) == 3 * timing.TRIES
+
+
+def test_another_process_is_not_called_disturbed():
+    clock = Clock()
+    there = replace(clock.contender("there", [0.5]), here=False)
+    (found,) = timing.interleave([there], 3, clock=clock, cpu_clock=lambda: 0.0)
+    assert math.isnan(found.cores)
+    assert not rows.Row("g", "w", "there", found.seconds, 0.0, cores=found.cores).disturbed
+
+
 def test_a_failing_peer_has_no_time():
     def fail() -> Answer:
         raise PeerError("fails: no luck")
@@ -109,7 +131,7 @@ def compared(durations, required, values=(1.0, 1.1), monkeypatch=None):
     ours = clock.contender(rows.OURS, [durations[0]], values[0] + 1e-9)
     peer = clock.contender("peer", [durations[1]], values[1])
     monkeypatch.setattr(
-        rows, "interleave", lambda c, r: timing.interleave(c, r, clock=clock, cpu_clock=clock)
+        rows, "interleave", lambda c, r, w: timing.interleave(c, r, w, clock=clock, cpu_clock=clock)
     )
     return rows.compare("g", "w", [ours, peer], "one", {"peer": required}, 3)
 
