@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import util
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from sam_theory.sweeps.threads import hold_one_thread, one_thread
 _ALONE = 2
 _TRIES = 3
 _IDLE = 60.0
+_AFTER_SEMAPHORES = -1
 _DIED = records.Failure(
     "WorkerDied",
     "the process that computed this cell ended each time: out of memory, killed, or a crash in "
@@ -228,6 +230,7 @@ def _in_pool(
     import joblib
 
     if client is None:
+        _report_all_semaphores()
         # Never one worker: joblib would then compute in this process.
         count = max(2, min(pool.workers or joblib.cpu_count(), len(cells)))
         settings: dict[str, Any] = {
@@ -253,6 +256,18 @@ def _in_pool(
                 # Leaving early, on an error or an interrupt, is meant: what is done is recorded.
                 warnings.simplefilter("ignore")
                 results.close()
+
+
+@functools.cache
+def _report_all_semaphores() -> None:
+    """Have loky's resource tracker told at exit of the last semaphores that were removed.
+
+    If the garbage collector finds one while a message is on its way to the tracker, the tracker is
+    told with the next message; where there is none, it calls the semaphore leaked, on stderr.
+    """
+    from joblib.externals.loky.backend.resource_tracker import ensure_running
+
+    util.Finalize(None, ensure_running, exitpriority=_AFTER_SEMAPHORES)
 
 
 def _born(study: Study, code: str) -> None:
