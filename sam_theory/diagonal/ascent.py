@@ -20,37 +20,37 @@ def ascent_lengths(r, q, rho, normalized):
 
 
 @numba.njit(forceinline=True)
-def gradient_norms(s, od, g, d, norm):
+def gradient_norms(s, od, g, og, d, norm):
     """Write ||grad_w L_B||_2 = sqrt(sum_j s_j g_j^2) of each lane, without over- or underflow."""
     squares = zero()
     for j in range(d):
-        squares = squares + load(s, od + j) * (load(g, j) * load(g, j))
+        squares = squares + load(s, od + j) * (load(g, og + j) * load(g, og + j))
     store(norm, 0, root(squares))
     if beyond(squares, splat(1e-250), splat(1e250)):
         for lane in range(8):
-            careful_norm(s, od, g, d, lane, norm)
+            careful_norm(s, od, g, og, d, lane, norm)
 
 
 @numba.njit(cache=True)
-def careful_norm(s, od, g, d, lane, norm):
+def careful_norm(s, od, g, og, d, lane, norm):
     """norm[lane] by scaling with the largest entry."""
     top = 0.0
     for j in range(d):
-        top = max(top, abs(g[8 * j + lane]))
+        top = max(top, abs(g[8 * (og + j) + lane]))
     squares = 0.0
     if top > 0.0:
         for j in range(d):
-            share = g[8 * j + lane] / top
+            share = g[8 * (og + j) + lane] / top
             squares += s[8 * (od + j) + lane] * (share * share)
     norm[lane] = top * np.sqrt(squares)
 
 
 @numba.njit(forceinline=True)
-def ascent_length(rho, normalized, s, od, g, d, norm):
+def ascent_length(rho, normalized, s, od, g, og, d, norm):
     """Rho, or rho over the norm of the block's gradient (0 where that vanishes)."""
     if not normalized:
         return rho
-    gradient_norms(s, od, g, d, norm)
+    gradient_norms(s, od, g, og, d, norm)
     for lane in range(8):
         norm[lane] = 1.0 / norm[lane] if norm[lane] > 0.0 else 0.0
     return rho * load(norm, 0)

@@ -24,7 +24,7 @@ from .settings import Batch, Meter, Report, Setting, checked_settings, naming
 from .simd import WIDTH
 from .tiles import TileDesign
 
-_WIDE = 1 << 13
+_TOGETHER = 4
 
 
 def descend_batch(
@@ -104,7 +104,7 @@ def descend_batch(
                     start=None,
                 )
             )
-    jobs = _jobs(plans)
+    jobs = _jobs(plans, workers)
     meter = Meter(progress, [len(members) for members, _ in jobs])
     found: list[Any] = [None] * len(plans)
 
@@ -131,13 +131,11 @@ def _in_lanes(plan: Plan) -> bool:
     return plan.phases[0].algorithm.batch_size is None and isinstance(plan.data.X, np.ndarray)
 
 
-def _jobs(plans: list[Plan]) -> list[tuple[list[int], TileDesign | None]]:
+def _jobs(plans: list[Plan], workers: int) -> list[tuple[list[int], TileDesign | None]]:
     """Numbers of the plans that run together, and the copy of X that the jobs of a kind share.
 
-    They are the same whatever the number of threads, which share them by the piece.
-
-    Eight settings go by themselves where X stays in the fastest cache beside them, and where they
-    fill it by themselves; otherwise sixteen share the passes over X and the powers of its entries.
+    Eight settings go by themselves where X stays in the fastest caches beside them; otherwise up to
+    32 share the passes over X, fewer where a worker would go without.
     """
     kinds: dict[Any, list[int]] = {}
     for k, plan in enumerate(plans):
@@ -152,6 +150,7 @@ def _jobs(plans: list[Plan]) -> list[tuple[list[int], TileDesign | None]]:
     for members in kinds.values():
         first = plans[members[0]]
         design = shared_tiles(first) if _in_lanes(first) else None
-        size = 2 * WIDTH if design is None and first.data.d <= _WIDE else WIDTH
+        groups = -(-len(members) // (WIDTH * workers))
+        size = WIDTH * (min(groups, _TOGETHER) if design is None else 1)
         jobs += [(members[at : at + size], design) for at in range(0, len(members), size)]
     return jobs

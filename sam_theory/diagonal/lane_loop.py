@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..algorithms import Algorithm
 from . import lanes, tiles
 from .descent_loop import Record, Status, Trainer, blow_up_limit, frozen, loss_on_test
 from .descent_plan import Phase, Plan
@@ -87,9 +88,8 @@ class LaneTrainer:
         self.X = plans[0].data.X
         self.n, self.d = n, d = self.X.shape
         self.groups = -(-len(plans) // WIDTH)
-        extra = 0 if design is None else tiles.scratch_items(n, d)
-        self.y, self.nu, self.w_plus, self.w_minus, self.beta, self.low, self.scratch = self._zeros(
-            n, n, d, d, d, d, extra
+        self.y, self.nu, self.w_plus, self.w_minus, self.beta, self.low = self._zeros(
+            n, n, d, d, d, d
         )
         self.low[:] = 1.0
         self.loss, self.tol, self.limit, self.decay, self.rho = np.zeros((5, self.groups * WIDTH))
@@ -99,6 +99,8 @@ class LaneTrainer:
         self.runs: list[LaneRun | Trainer] = []
         self._enter()
         self.gammas = self._constant_gammas()
+        self._choose(plans[0].phases[0].algorithm)
+        self.ready = False
         if design is not None:
             tiles.rotate(design, True, self.y)
         per_lane = (self.decay, self.loss, self.tol, self.limit)
@@ -166,7 +168,7 @@ class LaneTrainer:
 
     def _advance(self, size: int, mark: int) -> None:
         """Carry out a piece; runs that end with it show at once in the next one, if not here."""
-        done = self._kernel(size)
+        done = self._run_kernel(size)
         self.step += done
         if done == size and self.step < mark:
             return
@@ -197,26 +199,31 @@ class LaneTrainer:
             gammas[:, k] = self.plans[k].phases[0].gammas(self.step, self.step + size)
         return gammas
 
-    def _kernel(self, size: int) -> int:
-        rule = self.plans[0].phases[0].algorithm
-        common = (self.y.ravel(), size, self._gammas(size), *self.flat)
-        if self.design is not None:
-            return self._tiles(self.design, common)
+    def _choose(self, rule: Algorithm) -> None:
+        """Choose the compiled loop, the arguments that are its own, and its memory."""
+        n, d, design = self.n, self.d, self.design
+        m = n if rule.m is None else rule.m
+        self.own: tuple[Any, ...] = (self.rho, rule.normalized) if rule.rho > 0.0 else ()
+        if design is not None:
+            perturbed = tiles.run_examples if design.X2.size else tiles.run_whole
+            self.kernel = perturbed if rule.rho > 0.0 else tiles.run_plain
+            self.work: Any = self._zeros(tiles.scratch_items(n, d))[0].ravel()
+            return
         if rule.rho == 0.0:
-            return int(lanes.run_plain(self.X, *common))
-        m = self.n if rule.m is None else rule.m
-        if m == 1 and rule.ascent_steps == 1:
-            return int(lanes.run_examples(self.X, *common, self.rho, rule.normalized))
-        return int(
-            lanes.run_blocks(self.X, *common, self.rho, m, rule.normalized, rule.ascent_steps)
-        )
+            self.kernel, items = lanes.run_plain, lanes.plain_items(n, d)
+        elif m == 1 and rule.ascent_steps == 1:
+            self.kernel, items = lanes.run_examples, lanes.example_items(n, d)
+        else:
+            self.kernel, items = lanes.run_blocks, lanes.block_items(n, d, rule.ascent_steps)
+            self.own += (m, rule.ascent_steps)
+        self.work = tuple(array.ravel() for array in self._zeros(*items))
 
-    def _tiles(self, design: tiles.TileDesign, common: tuple[Any, ...]) -> int:
-        rule, scratch = self.plans[0].phases[0].algorithm, self.scratch.ravel()
-        if rule.rho == 0.0:
-            return int(tiles.run_plain(design, *common, scratch))
-        kernel = tiles.run_examples if design.X2.size else tiles.run_whole
-        return int(kernel(design, *common, self.rho, rule.normalized, scratch))
+    def _run_kernel(self, size: int) -> int:
+        where = self.X if self.design is None else self.design
+        common = (self.y.ravel(), size, self._gammas(size), *self.flat)
+        done = int(self.kernel(where, *common, self.work, self.ready, *self.own))
+        self.ready = True
+        return done
 
     def _note(self, which: Sequence[int]) -> None:
         for k in which:
@@ -248,6 +255,7 @@ class LaneTrainer:
         group, lane = divmod(k, WIDTH)
         for array in (self.y, self.w_plus, self.w_minus, self.beta, self.nu):
             array[group, :, lane] = 0.0
+        self.ready = False
         self._retire(k)
 
     def _retire(self, k: int) -> None:

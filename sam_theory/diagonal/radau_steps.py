@@ -28,7 +28,7 @@ from .flow_end import (
     lane_of,
     write_rest,
 )
-from .lanes import clear
+from .row_panels import clear
 from .seen import solve_seen
 from .simd import WIDTH, load, store
 from .stage_newton import (

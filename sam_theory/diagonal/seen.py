@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from .addresses import behind
-from .lanes import clear
+from .row_panels import clear
 from .row_passes import by_kind
 from .simd import absolute, beyond, load, splat, splat_at, store, zero
 from .stage_newton import Carried, Flow, Space, evaluate, solve_stages

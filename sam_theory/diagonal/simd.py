@@ -189,6 +189,17 @@ def splat_rows(_typing: Any, like: Any, array: Any, _index: Any) -> Any:
 
 
 @intrinsic
+def splat_apart(_typing: Any, like: Any, array: Any, _index: Any, _step: Any) -> Any:
+    """Numbers of a flat array, index >= 0 and so many steps on, one for each row of ``like``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        first = builder.gep(_data(context, builder, sig.args[1], args[1]), [args[2]])
+        return _pack(builder, _splats(builder, first, args[3], sig.args[0].rows))
+
+    return like(like, array, types.intp, types.intp), generate
+
+
+@intrinsic
 def load(_typing: Any, array: Any, _item: Any) -> Any:
     """Item of a flat array of lanes."""
 
@@ -212,6 +223,22 @@ def store(_typing: Any, array: Any, _item: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
+
+
+@intrinsic
+def prefetch(_typing: Any, array: Any, _index: Any) -> Any:
+    """Have the cache line of one number brought into the caches; the index may be out of range."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = builder.gep(_data(context, builder, sig.args[0], args[0]), [args[1]])
+        place = builder.bitcast(data, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, _INDEX, _INDEX, _INDEX])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        # To be read, of highest locality, data.
+        builder.call(function, [place, *(ir.Constant(_INDEX, k) for k in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @intrinsic

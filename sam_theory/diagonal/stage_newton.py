@@ -21,7 +21,7 @@ import numba
 import numpy as np
 
 from .addresses import matrix_at, reader, square
-from .lanes import clear
+from .row_panels import clear
 from .simd import absolute, beyond, load, maximum, pointer, splat, splat_at, store, zero
 from .stages import row_products, stage_rates
 from .stiff import combination, mixed, newton_change, squares_product

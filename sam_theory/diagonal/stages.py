@@ -15,11 +15,7 @@ import numba
 
 from .addresses import behind
 from .exponential import exponential, exponential_minus_one
-from .lanes import (
-    block_gradient,
-    clear,
-    fill_powers,
-)
+from .row_panels import block_gradient, clear, fill_powers
 from .row_passes import by_kind
 from .simd import (
     SUMS_ROWS,
@@ -79,7 +75,7 @@ def _scatter(X, i, weight, target):
 
 @numba.njit(forceinline=True)
 def _sparse_block(X, lo, hi, point, op, y, on, scale, z, g):
-    """Do as lanes.block_gradient does."""
+    """Do as row_panels.block_gradient does."""
     clear(g, 0, X.shape[1])
     squares = zero()
     for i in range(lo, hi):

@@ -201,15 +201,17 @@ def move_plain(rows, j, end, mem, gamma, decay):
 
 @numba.njit(cache=True, nogil=True)
 def run_plain(
-    design, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low, scratch
+    design, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
+    scratch, ready,
 ):  # fmt: skip
     """Gradient descent."""
     mem = _memory(design, y, w_plus, w_minus, beta, nu, low, scratch)
     last, sizes = gammas.shape[0] - 1, pointer(gammas.ravel())
     for k in range(steps + 1):
-        squares = residuals(mem.n, mem, mem.beta)
-        if stops(squares, mem.n, loss, tol, limit) or k == steps:
-            return k
+        if k > 0 or not ready:
+            squares = residuals(mem.n, mem, mem.beta)
+            if stops(squares, mem.n, loss, tol, limit) or k == steps:
+                return k
         gamma = load(sizes, min(k, last))
         add_dual(mem, gamma)
         move_plain(mem.d, mem, gamma, load(decay, 0))
@@ -264,16 +266,17 @@ def move_examples(rows, j, end, mem, gamma, decay):
 @numba.njit(cache=True, nogil=True)
 def run_examples(
     design, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
-    rho, normalized, scratch,
+    scratch, ready, rho, normalized,
 ):  # fmt: skip
     """1-SAM, one ascent step."""
     mem = _memory(design, y, w_plus, w_minus, beta, nu, low, scratch)
     last, sizes = gammas.shape[0] - 1, pointer(gammas.ravel())
     begin_s(mem.w_plus, mem.w_minus, mem.s, mem.d)
     for k in range(steps + 1):
-        squares = perturbed_residuals(mem.n, mem, load(rho, 0), normalized)
-        if stops(squares, mem.n, loss, tol, limit) or k == steps:
-            return k
+        if k > 0 or not ready:
+            squares = perturbed_residuals(mem.n, mem, load(rho, 0), normalized)
+            if stops(squares, mem.n, loss, tol, limit) or k == steps:
+                return k
         gamma = load(sizes, min(k, last))
         add_dual(mem, gamma)
         move_examples(mem.d, mem, gamma, load(decay, 0))
@@ -297,7 +300,7 @@ def inverse_norm(squares, mem):
     store(mem.point, 0, root(squares))
     if beyond(squares, splat(1e-250), splat(1e250)):
         for lane in range(8):
-            careful_norm(mem.s, 0, mem.lift, mem.d, lane, mem.point)
+            careful_norm(mem.s, 0, mem.lift, 0, mem.d, lane, mem.point)
     for lane in range(8):
         mem.point[lane] = 1.0 / mem.point[lane] if mem.point[lane] > 0.0 else 0.0
     return load(mem.point, 0)
@@ -326,16 +329,17 @@ def move_whole(rows, j, end, mem, gamma, decay):
 @numba.njit(cache=True, nogil=True)
 def run_whole(
     design, y, steps, gammas, decay, loss, tol, limit, w_plus, w_minus, beta, nu, low,
-    rho, normalized, scratch,
+    scratch, ready, rho, normalized,
 ):  # fmt: skip
     """n-SAM, one ascent step."""
     mem = _memory(design, y, w_plus, w_minus, beta, nu, low, scratch)
     last, sizes = gammas.shape[0] - 1, pointer(gammas.ravel())
     begin_s(mem.w_plus, mem.w_minus, mem.s, mem.d)
     for k in range(steps + 1):
-        squares = residuals(mem.n, mem, mem.beta)
-        if stops(squares, mem.n, loss, tol, limit) or k == steps:
-            return k
+        if k > 0 or not ready:
+            squares = residuals(mem.n, mem, mem.beta)
+            if stops(squares, mem.n, loss, tol, limit) or k == steps:
+                return k
         norms = gradient(mem.d, mem, normalized)
         length = load(rho, 0)
         if normalized:

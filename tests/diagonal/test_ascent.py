@@ -31,7 +31,7 @@ def test_single_examples():
 @numba.njit
 def whole(s, g, d, out):
     norm = np.empty(8)
-    simd.store(out, 0, ascent_length(simd.splat(RHO), True, s, 0, g, d, norm))
+    simd.store(out, 0, ascent_length(simd.splat(RHO), True, s, 0, g, 0, d, norm))
 
 
 def test_whole_gradient():

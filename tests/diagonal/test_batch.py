@@ -92,6 +92,17 @@ def test_tolerance_and_divergence_stop_single_settings():
     assert "diverged" in repr(batch)
 
 
+@pytest.mark.parametrize("rule", [st.gd(), st.one_sam(0.05), st.m_sam(0.05, 10)])
+def test_what_is_taken_out_leaves_the_others_alone(rule, monkeypatch):
+    stream(monkeypatch)
+    monkeypatch.setattr(lane_loop, "_LEAST_WORK", 1)
+    data = st.sparse_regression(n_test=0)
+    chosen = st.settings_grid(algorithm=[rule], alpha=[0.1, 0.2], step_size=[0.05, 9.0, 0.1, 0.4])
+    batch = st.descend_batch(data, chosen, steps=300)
+    assert {run.status for run in batch} == {"max_steps", "diverged"}
+    assert largest_difference(batch, steps=300) <= 1e-12
+
+
 def test_a_tolerance_met_at_the_start_is_one_row():
     data = st.sparse_regression(n_test=10)
     chosen = many(data, [st.gd(), st.one_sam(0.05)], 2)
@@ -106,10 +117,10 @@ def test_large_problems_stream_the_rows(monkeypatch):
     chosen = many(data, [st.one_sam(0.05)], 20)
     small = st.descend_batch(data, chosen, steps=50)
     stream(monkeypatch)
-    middle = st.descend_batch(data, chosen, steps=50)
-    monkeypatch.setattr("sam_theory.diagonal.descent_batch._WIDE", 0)
-    large = st.descend_batch(data, chosen, steps=50)
-    for other in (middle, large):
+    together = st.descend_batch(data, chosen, steps=50, threads=1)
+    monkeypatch.setattr("sam_theory.diagonal.descent_batch._TOGETHER", 1)
+    apart = st.descend_batch(data, chosen, steps=50, threads=1)
+    for other in (together, apart):
         assert all(np.array_equal(a.beta, b.beta) for a, b in zip(small, other, strict=True))
 
 
@@ -210,8 +221,8 @@ def test_mixed_settings_are_caught(kernels, monkeypatch):
     kernel = kernels.run_examples
 
     def mixing(*arguments):
-        rho = np.roll(arguments[13], 1)
-        return kernel(*arguments[:13], rho, *arguments[14:])
+        *others, rho, normalized = arguments
+        return kernel(*others, np.roll(rho, 1), normalized)
 
     assert largest_difference(st.descend_batch(data, chosen, steps=100), steps=100) <= 1e-13
     monkeypatch.setattr(kernels, "run_examples", mixing)
