@@ -21,9 +21,10 @@ batch reads X for all settings, so that its share per setting is left out. Its r
 sums of eight examples on the way forwards, for which beta and s are read (16 bytes a coordinate for
 eight examples), and those of four coordinates on the way backwards, for which z and e z are (16
 bytes an example for four coordinates): 48 bytes a coordinate for eight examples, 24 without s and
-b. Eight rows of a large X that pass over a and b move as much. The update moves 64. Traffic is
-served by the cache that holds what it goes over: X, the eight arrays of a run's state, or those of
-the eight settings that share a register.
+b. Where X is beyond the fastest caches, that traffic stays within them, and beta and s come from
+further off once for 128 examples. The update moves 64. Traffic is served by the cache that holds
+what it goes over: X, the eight arrays of a run's state, or those of the eight settings that share a
+register.
 
 A kernel's floor is the largest of flops over peak flops and, for each of the two streams, bytes
 over the bandwidth measured on a working set of that size.
@@ -32,6 +33,9 @@ over the bandwidth measured on a working set of that size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from sam_theory.diagonal.lane_loop import IN_TILES
+from sam_theory.diagonal.products import FEW_ROWS
 
 from . import peaks
 
@@ -109,7 +113,8 @@ def single(kind: str, n: int, d: int) -> Work:
 
 def batch(kind: str, n: int, d: int) -> Work:
     """Count one step of one setting of a batch."""
-    passed = 48.0 if kind == "1-sam" else 24.0
-    traffic = _GRADIENTS[kind] * passed * _entries(kind, n, d) / _PANEL + 64.0 * d
+    vectors = 2.0 if kind == "1-sam" else 1.0
+    passed = 8.0 / FEW_ROWS if n * d > IN_TILES else 24.0 / _PANEL
+    traffic = _GRADIENTS[kind] * vectors * passed * _entries(kind, n, d) + 64.0 * d
     state = Stream(traffic, 8 * _ARRAYS * _LANES * d)
     return Work(_flops(kind, n, d), Stream(0.0, 8 * n * d), state)

@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 _CHUNK = 1 << 14
 _WORK = 1 << 27
 _LEAST_WORK = 1 << 23
-_IN_TILES = 1 << 18
+IN_TILES = 1 << 18
 _ROTATED = 1 << 8
 
 
@@ -41,7 +41,7 @@ def shared_tiles(plan: Plan) -> tiles.TileDesign | None:
     rule, (n, d) = plan.phases[0].algorithm, plan.data.X.shape
     _, m = rule.resolve(n)
     perturbed = rule.rho > 0.0
-    if n * d > _IN_TILES or (perturbed and rule.ascent_steps > 1):
+    if n * d > IN_TILES or (perturbed and rule.ascent_steps > 1):
         return None
     if perturbed and m == 1:
         return tiles.tile_design(plan.data.X, True)

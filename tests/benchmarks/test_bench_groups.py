@@ -46,6 +46,8 @@ def test_counts(monkeypatch):
     assert counts.single("sgd", 20, 30).flops == 4 * 30 + 20 * 30
     assert counts.batch("gd", 20, 30).flops == counts.single("gd", 20, 30).flops
     assert counts.batch("1-sam", 8, 10).state.bytes == 48 * 10 + 64 * 10
+    large = counts.batch("1-sam", 200, 5_000).state.bytes
+    assert large == 16 * 200 * 5_000 / 128 + 64 * 5_000
     assert one.attained(13.2e-6) == "50 % of the roofline, which arithmetic sets"
     assert one.attained(13.2e-6, 2e9) == "36 % of the roofline, which reading X sets"
     assert one.floor(0.5e9)[0] == pytest.approx(13.2e-6)

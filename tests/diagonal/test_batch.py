@@ -58,7 +58,7 @@ def many(data, rules, count=11):
 
 def stream(monkeypatch):
     """Keep small problems from the kernels of tiles."""
-    monkeypatch.setattr(lane_loop, "_IN_TILES", 0)
+    monkeypatch.setattr(lane_loop, "IN_TILES", 0)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
