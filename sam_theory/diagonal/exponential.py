@@ -5,12 +5,24 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from llvmlite import ir
 from numba import njit
 
-from .simd import maximum, minimum, nearest, power_of_two, splat, zero
+from .simd import LANES, WIDTH, elementwise, maximum, minimum, nearest, splat, zero
 
 _COEFFICIENTS = tuple(1.0 / math.factorial(k) for k in range(13, 1, -1))
 _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fefa0000p-1"), float.fromhex("0x1.cf79abc9e3b3ap-40")
+
+
+def _power_of_two(builder: Any, operands: list[Any]) -> Any:
+    """2^k of integral k between -1022 and 1023, by writing the exponent."""
+    whole = ir.VectorType(ir.IntType(64), WIDTH)
+    shifted = builder.fadd(operands[0], ir.Constant(LANES, [1023.0] * WIDTH))
+    exponent = builder.fptosi(shifted, whole)
+    return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [52] * WIDTH)), LANES)
+
+
+power_of_two = elementwise(_power_of_two, 1)
 
 
 @njit(forceinline=True)

@@ -26,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 WIDTH = 8
-_LANES = ir.VectorType(ir.DoubleType(), WIDTH)
+LANES = ir.VectorType(ir.DoubleType(), WIDTH)
 _INDEX = ir.IntType(32)
 _FLAGS = ("contract", "nsz")
 
@@ -56,7 +56,7 @@ class Lanes(types.Type):
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, ir.ArrayType(_LANES, fe_type.rows))
+        super().__init__(dmm, fe_type, ir.ArrayType(LANES, fe_type.rows))
 
 
 _ONE = Lanes(1)
@@ -70,21 +70,21 @@ def _rows(builder: Any, kind: Lanes, value: Any, rows: int) -> list[Any]:
 
 
 def _pack(builder: Any, rows: list[Any]) -> Any:
-    value = ir.Constant(ir.ArrayType(_LANES, len(rows)), ir.Undefined)
+    value = ir.Constant(ir.ArrayType(LANES, len(rows)), ir.Undefined)
     for k, row in enumerate(rows):
         value = builder.insert_value(value, row, k)
     return value
 
 
 def _splat(builder: Any, number: Any) -> Any:
-    undefined = ir.Constant(_LANES, ir.Undefined)
+    undefined = ir.Constant(LANES, ir.Undefined)
     first = builder.insert_element(undefined, number, ir.Constant(_INDEX, 0))
     everywhere = ir.Constant(ir.VectorType(_INDEX, WIDTH), [0] * WIDTH)
     return builder.shuffle_vector(first, undefined, everywhere)
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    kind = ir.FunctionType(_LANES, [_LANES] * 3)
+    kind = ir.FunctionType(LANES, [LANES] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{WIDTH}f64")
     return builder.call(function, [a, b, c])
 
@@ -100,7 +100,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, item: Any)
     """Address of item ``item`` of a flat array of lanes."""
     data = _data(context, builder, array_type, array)
     offset = builder.mul(item, ir.Constant(item.type, WIDTH))
-    return builder.bitcast(builder.gep(data, [offset]), _LANES.as_pointer())
+    return builder.bitcast(builder.gep(data, [offset]), LANES.as_pointer())
 
 
 def _elements(
@@ -127,7 +127,7 @@ def _constructor(kind: Lanes) -> Callable[..., Any]:
     @intrinsic
     def zeros(_typing: Any) -> Any:
         def generate(_context: Any, _builder: Any, _sig: Any, _args: Any) -> Any:
-            return ir.Constant(ir.ArrayType(_LANES, kind.rows), None)
+            return ir.Constant(ir.ArrayType(LANES, kind.rows), None)
 
         return kind(), generate
 
@@ -177,26 +177,23 @@ def splat_at(_typing: Any, array: Any, _index: Any) -> Any:
     return _ONE(array, types.intp), generate
 
 
+def _gather(context: Any, builder: Any, sig: Any, args: Any, step: Any) -> Any:
+    first = builder.gep(_data(context, builder, sig.args[1], args[1]), [args[2]])
+    return _pack(builder, _splats(builder, first, step, sig.args[0].rows))
+
+
 @intrinsic
 def splat_rows(_typing: Any, like: Any, array: Any, _index: Any) -> Any:
     """Numbers of a flat array, index >= 0 and those after it, one for each row of ``like``."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first = builder.gep(_data(context, builder, sig.args[1], args[1]), [args[2]])
-        return _pack(builder, _splats(builder, first, ir.Constant(_INDEX, 1), sig.args[0].rows))
-
-    return like(like, array, types.intp), generate
+    step = ir.Constant(_INDEX, 1)
+    return like(like, array, types.intp), lambda c, b, sig, args: _gather(c, b, sig, args, step)
 
 
 @intrinsic
 def splat_apart(_typing: Any, like: Any, array: Any, _index: Any, _step: Any) -> Any:
     """Numbers of a flat array, index >= 0 and so many steps on, one for each row of ``like``."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first = builder.gep(_data(context, builder, sig.args[1], args[1]), [args[2]])
-        return _pack(builder, _splats(builder, first, args[3], sig.args[0].rows))
-
-    return like(like, array, types.intp, types.intp), generate
+    kinds = like, array, types.intp, types.intp
+    return like(*kinds), lambda c, b, sig, args: _gather(c, b, sig, args, args[3])
 
 
 @intrinsic
@@ -329,7 +326,7 @@ def beyond(_typing: Any, _value: Any, _low: Any, _high: Any) -> Any:
     return types.boolean(_ONE, _ONE, _ONE), generate
 
 
-def _elementwise(apply: Callable[[Any, list[Any]], Any], arity: int) -> Callable[..., Any]:
+def elementwise(apply: Callable[[Any, list[Any]], Any], arity: int) -> Callable[..., Any]:
     """Intrinsic of one or two lanes that acts on each row."""
 
     def signature(kinds: tuple[Any, ...]) -> Any:
@@ -362,7 +359,7 @@ def _elementwise(apply: Callable[[Any, list[Any]], Any], arity: int) -> Callable
 
 def _call(name: str, flags: tuple[str, ...] = ()) -> Callable[[Any, list[Any]], Any]:
     def apply(builder: Any, operands: list[Any]) -> Any:
-        kind = ir.FunctionType(_LANES, [_LANES] * len(operands))
+        kind = ir.FunctionType(LANES, [LANES] * len(operands))
         function = cgutils.get_or_insert_function(builder.module, kind, name)
         return builder.call(function, operands, fastmath=flags)
 
@@ -373,25 +370,14 @@ def _instruction(name: str) -> Callable[[Any, list[Any]], Any]:
     return lambda builder, operands: getattr(builder, name)(*operands, flags=_FLAGS)
 
 
-_add, _sub = _elementwise(_instruction("fadd"), 2), _elementwise(_instruction("fsub"), 2)
-_mul, _div = _elementwise(_instruction("fmul"), 2), _elementwise(_instruction("fdiv"), 2)
-minimum = _elementwise(_call(f"llvm.minnum.v{WIDTH}f64", ("nnan",)), 2)
-absolute = _elementwise(_call(f"llvm.fabs.v{WIDTH}f64"), 1)
-copysign = _elementwise(_call(f"llvm.copysign.v{WIDTH}f64"), 2)
-maximum = _elementwise(_call(f"llvm.maxnum.v{WIDTH}f64"), 2)
-nearest = _elementwise(_call(f"llvm.nearbyint.v{WIDTH}f64"), 1)
-root = _elementwise(_call(f"llvm.sqrt.v{WIDTH}f64"), 1)
-
-
-def _power_of_two(builder: Any, operands: list[Any]) -> Any:
-    """2^k of integral k between -1022 and 1023, by writing the exponent."""
-    whole = ir.VectorType(ir.IntType(64), WIDTH)
-    shifted = builder.fadd(operands[0], ir.Constant(_LANES, [1023.0] * WIDTH))
-    exponent = builder.fptosi(shifted, whole)
-    return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [52] * WIDTH)), _LANES)
-
-
-power_of_two = _elementwise(_power_of_two, 1)
+_add, _sub = elementwise(_instruction("fadd"), 2), elementwise(_instruction("fsub"), 2)
+_mul, _div = elementwise(_instruction("fmul"), 2), elementwise(_instruction("fdiv"), 2)
+minimum = elementwise(_call(f"llvm.minnum.v{WIDTH}f64", ("nnan",)), 2)
+absolute = elementwise(_call(f"llvm.fabs.v{WIDTH}f64"), 1)
+copysign = elementwise(_call(f"llvm.copysign.v{WIDTH}f64"), 2)
+maximum = elementwise(_call(f"llvm.maxnum.v{WIDTH}f64"), 2)
+nearest = elementwise(_call(f"llvm.nearbyint.v{WIDTH}f64"), 1)
+root = elementwise(_call(f"llvm.sqrt.v{WIDTH}f64"), 1)
 
 
 def _operator(symbol: Callable[..., Any], function: Callable[..., Any]) -> None:
