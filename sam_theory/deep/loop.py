@@ -212,7 +212,7 @@ class Loop:
         state, memory, evaluator = self.state, self.memory, self.evaluator
         done, rate, on = self._schedule()
         epoch = max(0, state.iteration - 1) // self.per_epoch
-        memory.averaged_buffers = evaluator.averaged_buffers(memory.averaged, epoch)
+        memory.averaged_buffers = evaluator.averaged_buffers(memory.averaged, state.buffers, epoch)
         rho = self.settings.rho or self.settings.rho_per_rate * rate
         scores = evaluator.scores(state.weights, state.buffers)
         penalty = evaluator.penalty(state.weights)
