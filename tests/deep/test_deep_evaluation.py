@@ -217,6 +217,8 @@ def test_lanczos_by_itself():
     for start, steps in ((np.zeros(3), 5), (np.ones(3), 0)):
         with pytest.raises(InputError):
             hessian.top_eigenvalue(lambda v: v, start, max_steps=steps)
+    with pytest.raises(InputError, match="product 1 with the Hessian is not finite"):
+        hessian.top_eigenvalue(lambda v: np.nan * v, np.ones(3))
 
 
 def test_hessian_product_of_a_smooth_network_is_symmetric():
