@@ -134,10 +134,10 @@ class Loop:
 
     def _schedule(self) -> tuple[float, float, bool]:
         """Return epochs done, learning rate, and whether SAM is on, for the next step."""
-        settings = self.settings
-        done = self.state.iteration / self.per_epoch
-        rate = learning_rate(settings.schedule, settings.learning_rate, done, settings.epochs)
-        return done, rate, sam_is_on(done, settings.epochs, settings.sam_start, settings.sam_end)
+        settings, at = self.settings, (self.state.iteration, self.iterations)
+        rate = learning_rate(settings.schedule, settings.learning_rate, *at)
+        on = sam_is_on(*at, settings.sam_start, settings.sam_end)
+        return self.state.iteration / self.per_epoch, rate, on
 
     def _one_step(self) -> Report:
         state, memory = self.state, self.memory

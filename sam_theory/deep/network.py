@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sam_theory._threads import parallel_map, single_threaded
+from sam_theory._validate import checked_integer
 from sam_theory.errors import InputError
 
 from .backend import Backend
@@ -384,8 +385,9 @@ def build_model(
     Raises
     ------
     InputError, MissingExtra
-        As in :class:`Backend` and :func:`sam_theory.deep.registry.make_model`.
+        As in :class:`Backend` and :func:`sam_theory.deep.registry.make_model`; or the seed is none.
     """
+    checked_integer("seed", seed, 0)
     chosen = Activation.parse(activation) if isinstance(activation, str) else activation
     network = Network(name, width, classes, input_shape, backend or Backend(), chosen)
     return network, network.initial(seed), network.initial_buffers()

@@ -274,6 +274,8 @@ def test_wrong_statistics_are_an_error_and_not_a_deadlock():
         ({"input_shape": (32, 32)}, "input_shape must be"),
         ({"name": "vgg16", "input_shape": (3, 8, 8)}, "at least 32x32"),
         ({"activation": "tanh"}, "activation must be one of"),
+        ({"seed": -1}, "seed must be >= 0, not -1"),
+        ({"seed": 1.5}, "seed must be an integer, not 1.5"),
     ],
 )
 def test_refused_models(change, message):

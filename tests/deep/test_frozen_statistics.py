@@ -34,9 +34,7 @@ def test_a_segment_with_given_statistics_is_evaluated_with_them():
     found = loss_along_segment(
         network, first, second, {"a": (images, labels)}, positions=[0.0, 1.0], buffers=buffers
     )
-    wanted = [
-        network.evaluate(w, images, labels, buffers=buffers)[2].loss for w in (first, second)
-    ]
+    wanted = [network.evaluate(w, images, labels, buffers=buffers)[2].loss for w in (first, second)]
     assert found.loss["a"].tolist() == wanted
 
 
