@@ -274,11 +274,11 @@ def test_a_folder_that_changes_before_it_is_held_is_refused(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("start", [0.2, 0.4, 0.9])
 def test_a_switch_comes_with_the_step_that_is_due(start):
-    # 13 of 65 steps are a fifth; (13 / 5) / 13 is less than 0.2, by rounding.
+    # A fifth of 35 steps in 7 epochs is step 7, but 7 / 5 / 7 rounds to less than 0.2.
     settings = small(sam_start=start, rho=0.1, schedule="piecewise_02epochs")
     run = loop.Loop(loop.Experiment.build(settings), None, None, None)
-    for per_epoch in range(1, 60):
-        for epochs in range(5, 60, 5):
+    for per_epoch in range(5, 60, 5):
+        for epochs in range(1, 60):
             run.per_epoch, run.iterations = per_epoch, per_epoch * epochs
             due, rest = divmod(round(10 * start) * run.iterations, 10)
             if rest:
