@@ -169,28 +169,20 @@ def segment(arguments: argparse.Namespace, show: Show) -> int:
 
     from sam_theory.deep import checkpoints
     from sam_theory.deep.experiment import evenly_spaced, restore_network
-    from sam_theory.deep.segment import distance, loss_along_segment
+    from sam_theory.deep.segment import loss_along_segment
 
     _check(arguments)
     if arguments.points < 2 or not arguments.first < arguments.last:
         raise InputError("--points must be at least 2, and --first below --last")
     if not max(abs(arguments.first), abs(arguments.last)) <= _FARTHEST:
         raise InputError(f"--first and --last must be within +-{_FARTHEST:g}")
-    experiment, _ = _restored(arguments)
+    experiment, own = _restored(arguments)
     network, splits = experiment.network, experiment.splits
     there = checkpoints.read(Path(arguments.other))
     other, statistics = restore_network(network, there, arguments.other)
     _check_alike(experiment, there, statistics, f"checkpoint {arguments.other}")
-    initial = network.initial(experiment.settings.seed)
-    values = {
-        "distance": distance(network, experiment.weights, other),
-        "from_initialisation": distance(network, experiment.weights, initial),
-        "other_from_initialisation": distance(network, other, initial),
-    }
-    lines = [
-        f"||w_B - w_A|| = {values['distance']:.6g}; from A's initialisation: A "
-        f"{values['from_initialisation']:.6g}, B {values['other_from_initialisation']:.6g}"
-    ]
+    values, line = _distances(experiment, own, other)
+    lines = [line]
     header, rows = ["s", "data", "loss", "error"], []
     if not arguments.distance_only:
         places = np.linspace(arguments.first, arguments.last, arguments.points)
@@ -223,6 +215,24 @@ def segment(arguments: argparse.Namespace, show: Show) -> int:
             )
     _finish(arguments, show, "\n".join(lines), header, rows, values)
     return 0
+
+
+def _distances(experiment: Experiment, own: Checkpoint, other: Any) -> tuple[dict[str, float], str]:
+    """Distances by name and in words; a fine-tuned A did not begin at the weights of its seed."""
+    from sam_theory.deep.segment import distance
+
+    network, weights = experiment.network, experiment.weights
+    values = {"distance": distance(network, weights, other)}
+    line = f"||w_B - w_A|| = {values['distance']:.6g}"
+    if own.settings["train"].get("start_from") is not None:
+        return values, line
+    initial = network.initial(experiment.settings.seed)
+    values["from_initialisation"] = distance(network, weights, initial)
+    values["other_from_initialisation"] = distance(network, other, initial)
+    return values, (
+        f"{line}; from A's initialisation: A {values['from_initialisation']:.6g}, B "
+        f"{values['other_from_initialisation']:.6g}"
+    )
 
 
 def _check_alike(experiment: Experiment, other: Checkpoint, statistics: Any, where: str) -> None:

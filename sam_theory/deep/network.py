@@ -209,7 +209,7 @@ class Network:
         scratch = self._scratch if scratch is None else scratch
         packed = self._pack(weights, True, scratch)
         parts = self._gradient_parts(n, scratch)
-        step = n if micro_batch is None else micro_batch
+        step = _at_once(n, micro_batch)
         loss, errors, moments = 0.0, 0, {}  # type: ignore[var-annotated]
         for begin in range(0, n, step):
             end = min(n, begin + step)
@@ -246,7 +246,7 @@ class Network:
             Mean loss and errors.
         """
         n = len(images)
-        step = n if micro_batch is None else micro_batch
+        step = _at_once(n, micro_batch)
         packed = self._pack(weights, False, self._scratch)
         losses: list[Any] = []
         logits: list[Any] = []
@@ -349,6 +349,12 @@ class Network:
         if scratch.parts is None or len(scratch.parts) < count:
             scratch.parts = self.xp.empty((count, self.size), self.backend.dtype)
         return scratch.parts
+
+
+def _at_once(n: int, micro_batch: int | None) -> int:
+    if n < 1 or (micro_batch is not None and micro_batch < 1):
+        raise InputError(f"no pass over {n} images, {micro_batch or 0} at once: both must be >= 1")
+    return n if micro_batch is None else micro_batch
 
 
 def build_model(

@@ -81,6 +81,17 @@ def test_a_segment_joins_networks_that_are_alike(place, tmp_path, capsys):
     assert message in refused(["segment", frozen, str(other)], capsys, tmp_path)
 
 
+def test_a_fine_tuned_network_has_no_distance_from_the_weights_of_its_seed(place, tmp_path, capsys):
+    first = checkpoint(place, "relu")
+    train(runs.small(epochs=1, start_from=first), tmp_path / "tuned")
+    tuned, out = checkpoint(tmp_path, "tuned"), tmp_path / "out.json"
+    for pair, told in (((tuned, first), False), ((first, tuned), True)):
+        assert main(["segment", *pair, "--distance-only", "--json", str(out)]) == 0
+        assert ("from A's initialisation" in capsys.readouterr().out) is told
+        values = json.loads(out.read_text())["values"]
+        assert ("from_initialisation" in values) is told and values["distance"] > 0.0
+
+
 def test_a_segment_of_frozen_statistics_ends_at_its_networks(place, tmp_path):
     out = tmp_path / "out.json"
     given = ["segment", checkpoint(place, "frozen"), checkpoint(place, "again")]
