@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sam_theory._threads import single_threaded
+from sam_theory._validate import checked_number
 from sam_theory.errors import InputError
 
 from .network import Network, Regularizer
@@ -73,8 +74,15 @@ def hessian_product(
     -------
     callable
         From an array of shape (size,), v != 0, to one.
+
+    Raises
+    ------
+    InputError
+        The step is not positive and finite.
     """
-    h = STEPS[network.backend.precision] if step is None else step
+    h = STEPS[network.backend.precision] if step is None else checked_number("step", step)
+    if h <= 0.0:
+        raise InputError(f"step must be positive, not {step!r}")
     vectors, xp = network.vectors, network.xp
     point, high, low = (xp.empty_like(weights) for _ in range(3))
 

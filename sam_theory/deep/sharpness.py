@@ -246,7 +246,14 @@ def gradient_alignment(
     -------
     Alignment
         Norms and cosine; dimensionless, as the loss is.
+
+    Raises
+    ------
+    InputError
+        The radius is negative or not finite.
     """
+    if checked_number("rho", rho) < 0.0:
+        raise InputError(f"rho must be >= 0, not {rho!r}")
     vectors = network.vectors
     first, second, point = (network.xp.empty_like(weights) for _ in range(3))
 
