@@ -41,6 +41,10 @@ class Block(NamedTuple):
     length: float
 
 
+# Never 0: SeedSequence([s, k]), which draws initial weights, is SeedSequence([s, k, 0, 0]).
+GRADIENT_NOISE, DIRECTION, WEIGHT_NOISE = 1, 2, 3
+
+
 def stream(rule: Rule, iteration: int, purpose: int, block: int = 0) -> np.random.Generator:
     """Return the generator of a step's perturbations: a function of the rule's seed and these."""
     key = [rule.seed, iteration, purpose, block]
@@ -121,7 +125,7 @@ class BlockGradient:
         norm = math.nan
         if rule.direction == "random":
             delta = self.array("delta")
-            ball.random(delta, stream(rule, iteration, 2, part.number))
+            ball.random(delta, stream(rule, iteration, DIRECTION, part.number))
             self.subset.combine(base, 1.0, delta, point)
             length = rho
         else:

@@ -111,10 +111,13 @@ class Evaluator:
         self.images = sample.floats(dtype=self.network.backend.dtype)
         self.labels = sample.labels
 
-    def averaged_buffers(self, averaged: Any, epoch: int) -> Any:
-        """Return running statistics of averaged weights, estimated on an epoch's minibatches."""
-        if not self.network.has_batch_norm:
-            return self.network.initial_buffers()
+    def averaged_buffers(self, averaged: Any, buffers: Any, epoch: int) -> Any:
+        """Return running statistics of averaged weights, estimated on an epoch's minibatches.
+
+        Frozen ``buffers`` are what averaged weights were trained with, and stay.
+        """
+        if not self.network.has_batch_norm or self.experiment.settings.statistics == "frozen":
+            return buffers.copy()
         return reestimated_buffers(self.network, averaged, self.experiment.training_inputs(epoch))
 
     def scores(self, weights: Any, buffers: Any, prefix: str = "") -> dict[str, float]:

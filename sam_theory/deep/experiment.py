@@ -51,8 +51,12 @@ class Experiment:
     buffers: Any
 
     @classmethod
-    def build(cls, settings: TrainSettings) -> Experiment:
-        """Load the data and make the network that ``settings`` describe."""
+    def build(cls, settings: TrainSettings, *, resumed: bool = False) -> Experiment:
+        """Load the data and make the network that ``settings`` describe.
+
+        What a run that is ``resumed`` started from lies in its own checkpoint: ``start_from`` is
+        not read again, and may be gone.
+        """
         backend = Backend(
             _DEVICES[settings.device],  # type: ignore[arg-type]
             settings.precision,
@@ -63,7 +67,7 @@ class Experiment:
             settings.model, settings.width, splits.train.classes, splits.train.shape,
             settings.seed, backend=backend, activation=settings.activation,
         )  # fmt: skip
-        if settings.start_from is not None:
+        if settings.start_from is not None and not resumed:
             path = Path(settings.start_from)
             weights, buffers = restore_network(network, checkpoints.read(path), str(path))
         found = cls(settings, splits, network, weights, buffers)
@@ -157,7 +161,9 @@ def restore_network(network: Network, checkpoint: Checkpoint, where: str) -> tup
     )
 
 
-def from_checkpoint(path: str | Path, *, data_dir: str | None = None) -> tuple[Experiment, Any]:
+def from_checkpoint(
+    path: str | Path, *, data_dir: str | None = None, device: str | None = None
+) -> tuple[Experiment, Any]:
     """Return the experiment that a checkpoint is of, with its weights, and the checkpoint.
 
     Parameters
@@ -166,6 +172,8 @@ def from_checkpoint(path: str | Path, *, data_dir: str | None = None) -> tuple[E
         A file of a run's folder: last, best, averaged_last or averaged_best.
     data_dir : str, optional
         Where the data are now; where they were by default.
+    device : {"cpu", "gpu"}, optional
+        Where to compute; where it was trained by default.
 
     Raises
     ------
@@ -181,6 +189,8 @@ def from_checkpoint(path: str | Path, *, data_dir: str | None = None) -> tuple[E
         raise InputError(f"checkpoint {path}: not of a training run") from None
     values["start_from"] = None
     values["data_dir"] = free["data_dir"] if data_dir is None else data_dir
+    if device is not None:
+        values["device"] = device
     experiment = Experiment.build(TrainSettings(**values))
     if experiment.data_digest != digest:
         raise InputError(f"checkpoint {path}: of another run: its images or labels were others")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sam_theory._threads import single_threaded
+from sam_theory._validate import checked_number
 from sam_theory.errors import InputError
 
 from .network import Network, Regularizer
@@ -73,8 +74,15 @@ def hessian_product(
     -------
     callable
         From an array of shape (size,), v != 0, to one.
+
+    Raises
+    ------
+    InputError
+        The step is not positive and finite.
     """
-    h = STEPS[network.backend.precision] if step is None else step
+    h = STEPS[network.backend.precision] if step is None else checked_number("step", step)
+    if h <= 0.0:
+        raise InputError(f"step must be positive, not {step!r}")
     vectors, xp = network.vectors, network.xp
     point, high, low = (xp.empty_like(weights) for _ in range(3))
 
@@ -116,7 +124,7 @@ def top_eigenvalue(
     Raises
     ------
     InputError
-        The start vector is 0 or not finite, or max_steps < 1.
+        The start vector is 0 or not finite, a product is not finite, or max_steps < 1.
     """
     if max_steps < 1:
         raise InputError(f"max_steps must be an integer >= 1, not {max_steps!r}")
@@ -133,7 +141,13 @@ def top_eigenvalue(
         for _ in range(2):
             for v in basis:
                 w = w - w.dtype.type(_dot(w, v)) * v
-        beta = math.sqrt(_dot(w, w))
+        square = _dot(w, w)
+        if not math.isfinite(square):
+            raise InputError(
+                f"product {k + 1} with the Hessian is not finite: the weights, or the step of the "
+                "difference, are too large"
+            )
+        beta = math.sqrt(square)
         matrix = np.diag(diagonal) + np.diag(side, 1) + np.diag(side, -1)
         values, columns = np.linalg.eigh(matrix)
         value, weights = float(values[-1]), columns[:, -1]

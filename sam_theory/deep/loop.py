@@ -134,10 +134,10 @@ class Loop:
 
     def _schedule(self) -> tuple[float, float, bool]:
         """Return epochs done, learning rate, and whether SAM is on, for the next step."""
-        settings = self.settings
-        done = self.state.iteration / self.per_epoch
-        rate = learning_rate(settings.schedule, settings.learning_rate, done, settings.epochs)
-        return done, rate, sam_is_on(done, settings.epochs, settings.sam_start, settings.sam_end)
+        settings, at = self.settings, (self.state.iteration, self.iterations)
+        rate = learning_rate(settings.schedule, settings.learning_rate, *at)
+        on = sam_is_on(*at, settings.sam_start, settings.sam_end)
+        return self.state.iteration / self.per_epoch, rate, on
 
     def _one_step(self) -> Report:
         state, memory = self.state, self.memory
@@ -212,7 +212,7 @@ class Loop:
         state, memory, evaluator = self.state, self.memory, self.evaluator
         done, rate, on = self._schedule()
         epoch = max(0, state.iteration - 1) // self.per_epoch
-        memory.averaged_buffers = evaluator.averaged_buffers(memory.averaged, epoch)
+        memory.averaged_buffers = evaluator.averaged_buffers(memory.averaged, state.buffers, epoch)
         rho = self.settings.rho or self.settings.rho_per_rate * rate
         scores = evaluator.scores(state.weights, state.buffers)
         penalty = evaluator.penalty(state.weights)

@@ -11,6 +11,7 @@ from sam_theory.commands import Command, Show
 from sam_theory.errors import InputError
 
 if TYPE_CHECKING:
+    from sam_theory.deep.checkpoints import Checkpoint
     from sam_theory.deep.data import ImageSet
     from sam_theory.deep.experiment import Experiment
 
@@ -24,7 +25,7 @@ example: sam-theory sharpness run/checkpoints/last.npz --rho 0.1 --m 8"""
 SEGMENT = "loss and error along the line through two networks, and their distance"
 SEGMENT_EPILOG = """\
 w(s) = (1 - s) w_A + s w_B. Data and splits are those of A's run; statistics of batch normalisation
-are estimated anew at every point.
+are estimated anew at every point, unless both runs froze them.
 
 example: sam-theory segment erm/checkpoints/last.npz sam/checkpoints/last.npz --csv line.csv"""
 _SEGMENT_STATISTICS = 5000
@@ -76,17 +77,20 @@ def _add_data(parser: argparse.ArgumentParser, examples: int) -> None:
     if examples == 256:
         data.add_argument("--test", action="store_true", help="on the test set")
     data.add_argument("--data-dir", metavar="FOLDER", help="where the data are now")
+    data.add_argument(
+        "--device", choices=("cpu", "gpu"), help="where to compute (where it was trained)"
+    )
     data.add_argument("--csv", metavar="OUT", help="write the table as CSV")
     data.add_argument("--json", metavar="OUT", help="write everything as JSON")
 
 
 def sharpness(arguments: argparse.Namespace, show: Show) -> int:
     """Measure; returns the exit status."""
-    from sam_theory.deep.experiment import evenly_spaced, from_checkpoint
+    from sam_theory.deep.experiment import evenly_spaced
     from sam_theory.deep.sharpness import m_sharpness
 
     _check(arguments)
-    experiment, checkpoint = from_checkpoint(arguments.file, data_dir=arguments.data_dir)
+    experiment, checkpoint = _restored(arguments)
     network = experiment.network
     data = experiment.splits.test if arguments.test else experiment.splits.train
     m = arguments.m
@@ -137,9 +141,11 @@ def _more(
 
     from sam_theory.deep.features import feature_rank
     from sam_theory.deep.hessian import hessian_product, top_eigenvalue
+    from sam_theory.deep.sharpness import scaled_last_layer
 
     network, lines = experiment.network, []
-    at = network, experiment.weights, experiment.buffers, images
+    weights = scaled_last_layer(network, experiment.weights, arguments.last_layer_scale)
+    at = network, weights, experiment.buffers, images
     if arguments.hessian is not None:
         rng = np.random.default_rng(arguments.seed)
         start = network.backend.array(rng.standard_normal(network.size))
@@ -162,27 +168,21 @@ def segment(arguments: argparse.Namespace, show: Show) -> int:
     import numpy as np
 
     from sam_theory.deep import checkpoints
-    from sam_theory.deep.experiment import evenly_spaced, from_checkpoint, restore_network
-    from sam_theory.deep.segment import distance, loss_along_segment
+    from sam_theory.deep.experiment import evenly_spaced, restore_network
+    from sam_theory.deep.segment import loss_along_segment
 
     _check(arguments)
     if arguments.points < 2 or not arguments.first < arguments.last:
         raise InputError("--points must be at least 2, and --first below --last")
     if not max(abs(arguments.first), abs(arguments.last)) <= _FARTHEST:
         raise InputError(f"--first and --last must be within +-{_FARTHEST:g}")
-    experiment, _ = from_checkpoint(arguments.file, data_dir=arguments.data_dir)
+    experiment, own = _restored(arguments)
     network, splits = experiment.network, experiment.splits
-    other, _ = restore_network(network, checkpoints.read(Path(arguments.other)), arguments.other)
-    initial = network.initial(experiment.settings.seed)
-    values = {
-        "distance": distance(network, experiment.weights, other),
-        "from_initialisation": distance(network, experiment.weights, initial),
-        "other_from_initialisation": distance(network, other, initial),
-    }
-    lines = [
-        f"||w_B - w_A|| = {values['distance']:.6g}; from A's initialisation: A "
-        f"{values['from_initialisation']:.6g}, B {values['other_from_initialisation']:.6g}"
-    ]
+    there = checkpoints.read(Path(arguments.other))
+    other, statistics = restore_network(network, there, arguments.other)
+    _check_alike(experiment, there, statistics, f"checkpoint {arguments.other}")
+    values, line = _distances(experiment, own, other)
+    lines = [line]
     header, rows = ["s", "data", "loss", "error"], []
     if not arguments.distance_only:
         places = np.linspace(arguments.first, arguments.last, arguments.points)
@@ -201,6 +201,7 @@ def segment(arguments: argparse.Namespace, show: Show) -> int:
         found = loss_along_segment(
             network, experiment.weights, other, sets,
             positions=[float(round(s, 12)) for s in places], batches=batches,
+            buffers=experiment.buffers if experiment.settings.statistics == "frozen" else None,
         )  # fmt: skip
         for name in sets:
             columns = zip(found.positions, found.loss[name], found.error[name], strict=True)
@@ -214,6 +215,53 @@ def segment(arguments: argparse.Namespace, show: Show) -> int:
             )
     _finish(arguments, show, "\n".join(lines), header, rows, values)
     return 0
+
+
+def _distances(experiment: Experiment, own: Checkpoint, other: Any) -> tuple[dict[str, float], str]:
+    """Distances by name and in words; a fine-tuned A did not begin at the weights of its seed."""
+    from sam_theory.deep.segment import distance
+
+    network, weights = experiment.network, experiment.weights
+    values = {"distance": distance(network, weights, other)}
+    line = f"||w_B - w_A|| = {values['distance']:.6g}"
+    if own.settings["train"].get("start_from") is not None:
+        return values, line
+    initial = network.initial(experiment.settings.seed)
+    values["from_initialisation"] = distance(network, weights, initial)
+    values["other_from_initialisation"] = distance(network, other, initial)
+    return values, (
+        f"{line}; from A's initialisation: A {values['from_initialisation']:.6g}, B "
+        f"{values['other_from_initialisation']:.6g}"
+    )
+
+
+def _check_alike(experiment: Experiment, other: Checkpoint, statistics: Any, where: str) -> None:
+    """Refuse a network that is another function of its weights than that of the experiment."""
+    import numpy as np
+
+    settings, network = experiment.settings, experiment.network
+    theirs = other.settings.get("train")
+    if not isinstance(theirs, dict):
+        raise InputError(f"{where}: not of a training run")
+    activation = theirs.get("activation")
+    if activation != settings.activation:
+        raise InputError(
+            f"{where}: its activation is {activation}, that of A {settings.activation}"
+        )
+    if not network.has_batch_norm:
+        return
+    frozen = settings.statistics == "frozen"
+    if (theirs.get("statistics") == "frozen") != frozen:
+        raise InputError(f"{where}: only one of the two runs froze the statistics")
+    host = network.backend.host
+    if frozen and not np.array_equal(host(statistics), host(experiment.buffers)):
+        raise InputError(f"{where}: its frozen statistics are not those of A")
+
+
+def _restored(arguments: argparse.Namespace) -> tuple[Experiment, Any]:
+    from sam_theory.deep.experiment import from_checkpoint
+
+    return from_checkpoint(arguments.file, data_dir=arguments.data_dir, device=arguments.device)
 
 
 def _inputs(experiment: Experiment, data: ImageSet) -> tuple[Any, Any]:

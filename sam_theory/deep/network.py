@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sam_theory._threads import parallel_map, single_threaded
+from sam_theory._validate import checked_integer
 from sam_theory.errors import InputError
 
 from .backend import Backend
@@ -208,7 +209,7 @@ class Network:
         scratch = self._scratch if scratch is None else scratch
         packed = self._pack(weights, True, scratch)
         parts = self._gradient_parts(n, scratch)
-        step = n if micro_batch is None else micro_batch
+        step = _at_once(n, micro_batch)
         loss, errors, moments = 0.0, 0, {}  # type: ignore[var-annotated]
         for begin in range(0, n, step):
             end = min(n, begin + step)
@@ -245,7 +246,7 @@ class Network:
             Mean loss and errors.
         """
         n = len(images)
-        step = n if micro_batch is None else micro_batch
+        step = _at_once(n, micro_batch)
         packed = self._pack(weights, False, self._scratch)
         losses: list[Any] = []
         logits: list[Any] = []
@@ -350,6 +351,12 @@ class Network:
         return scratch.parts
 
 
+def _at_once(n: int, micro_batch: int | None) -> int:
+    if n < 1 or (micro_batch is not None and micro_batch < 1):
+        raise InputError(f"no pass over {n} images, {micro_batch or 0} at once: both must be >= 1")
+    return n if micro_batch is None else micro_batch
+
+
 def build_model(
     name: str, width: int | None = None, classes: int = 10,
     input_shape: tuple[int, int, int] = (3, 32, 32), seed: int = 0, *,
@@ -384,8 +391,9 @@ def build_model(
     Raises
     ------
     InputError, MissingExtra
-        As in :class:`Backend` and :func:`sam_theory.deep.registry.make_model`.
+        As in :class:`Backend` and :func:`sam_theory.deep.registry.make_model`; or the seed is none.
     """
+    checked_integer("seed", seed, 0)
     chosen = Activation.parse(activation) if isinstance(activation, str) else activation
     network = Network(name, width, classes, input_shape, backend or Backend(), chosen)
     return network, network.initial(seed), network.initial_buffers()

@@ -122,10 +122,9 @@ class Layout:
             part, names = ("misses", missing) if missing else ("has the unknown", unknown)
             raise InputError(f"{what}: {part} {', '.join(names[:3])} ({len(names)} in all)")
         for name, slot in self.slots.items():
-            if tuple(np.shape(arrays[name])) != slot.shape:
-                raise InputError(
-                    f"{what}: {name} has shape {np.shape(arrays[name])}, not {slot.shape}"
-                )
+            found = tuple(arrays[name].shape)
+            if found != slot.shape:
+                raise InputError(f"{what}: {name} has shape {found}, not {slot.shape}")
         for name, view in self.named(flat).items():
             view[...] = arrays[name]
 

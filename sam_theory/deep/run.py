@@ -159,9 +159,12 @@ def train(
     folder = RunFolder(str(output))
     if not resume:
         folder.check_new()
-    loop = Loop(Experiment.build(settings), folder, progress, stop)
+    goes_on = resume and folder.has_checkpoint()
+    loop = Loop(Experiment.build(settings, resumed=goes_on), folder, progress, stop)
     with folder.held():
-        if resume and folder.has_checkpoint():
+        if resume and folder.has_checkpoint() != goes_on:
+            raise InputError(f"{folder.folder}: another process has trained in it; try again")
+        if goes_on:
             loop.resume()
         else:
             if resume:

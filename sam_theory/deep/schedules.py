@@ -47,7 +47,9 @@ def learning_rate(schedule: str, rate: float, done: float, epochs: float) -> flo
     rate : float
         Largest learning rate, > 0.
     done, epochs : float
-        0 <= done <= epochs, fractional epochs done before the step.
+        0 <= done <= epochs, fractional epochs done before the step. Only their ratio counts, so
+        steps done and steps in all will do, and then a rate drops with the very step that is due:
+        epochs that are themselves quotients can round to less.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def sam_is_on(done: float, epochs: float, start: float = 0.0, end: float = 1.0) 
     Parameters
     ----------
     done, epochs : float
-        Fractional epochs done before the step, and in all.
+        Fractional epochs done before the step, and in all; or steps, as of :func:`learning_rate`.
     start, end : float
         Fractions with 0 <= start <= end <= 1; end = 1 includes the last step.
 

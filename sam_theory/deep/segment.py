@@ -2,7 +2,7 @@
 
     w(s) = (1 - s) w_A + s w_B,     s in [-1, 2]
 
-with the statistics of batch normalisation estimated anew at every point.
+with the statistics of batch normalisation estimated anew at every point, unless they were frozen.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Segment:
 def loss_along_segment(
     network: Network, first: Any, second: Any, data: Mapping[str, tuple[Any, Any]], *,
     positions: Sequence[float] | None = None, batches: Callable[[], Iterable[Any]] | None = None,
+    buffers: Any = None,
 ) -> Segment:  # fmt: skip
     """Evaluate w(s) on data sets.
 
@@ -75,7 +76,10 @@ def loss_along_segment(
     positions : sequence of float, optional
         s; 61 points from -1 to 2 by default.
     batches : callable, optional
-        Returns batches of images for :func:`reestimated_buffers`; needed with batch normalisation.
+        Returns batches of images for :func:`reestimated_buffers`; needed with batch normalisation
+        unless there are ``buffers``.
+    buffers : array, optional
+        Running statistics of every point, for networks that were trained with frozen ones.
 
     Returns
     -------
@@ -85,11 +89,16 @@ def loss_along_segment(
     Raises
     ------
     InputError
-        No data, or batches are missing for a network with batch normalisation.
+        No data, an empty data set, parameters of another network, or batches are missing for a
+        network with batch normalisation.
     """
     if not data:
         raise InputError("no data set to evaluate the segment on")
-    if network.has_batch_norm and batches is None:
+    for name, (images, _) in data.items():
+        if not len(images):
+            raise InputError(f"data set {name!r} of the segment has no images")
+    _check_sizes(network, first, second)
+    if network.has_batch_norm and batches is None and buffers is None:
         raise InputError("batches are needed to estimate the statistics of batch normalisation")
     places = (
         np.round(np.linspace(-1, 2, 61), 12) if positions is None else np.array(positions, float)
@@ -99,9 +108,11 @@ def loss_along_segment(
     kind = first.dtype.type
     for k, s in enumerate(places):
         w = kind(1 - s) * first + kind(s) * second
-        buffers = reestimated_buffers(network, w, batches() if batches is not None else ())
+        there = buffers
+        if there is None:
+            there = reestimated_buffers(network, w, batches() if batches is not None else ())
         for name, (images, labels) in data.items():
-            _, _, found = network.evaluate(w, images, labels, buffers=buffers)
+            _, _, found = network.evaluate(w, images, labels, buffers=there)
             loss[name][k], error[name][k] = found.loss, found.errors / len(images)
     return Segment(places, loss, error)
 
@@ -120,5 +131,19 @@ def distance(network: Network, first: Any, second: Any) -> float:
     -------
     float
         >= 0.
+
+    Raises
+    ------
+    InputError
+        Parameters of another network.
     """
+    _check_sizes(network, first, second)
     return network.vectors.norm(first - second)
+
+
+def _check_sizes(network: Network, *arrays: Any) -> None:
+    for array in arrays:
+        if array.shape != (network.size,):
+            raise InputError(
+                f"parameters have shape {array.shape}, the network takes ({network.size},)"
+            )

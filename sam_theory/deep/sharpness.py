@@ -21,13 +21,18 @@ from sam_theory._threads import single_threaded
 from sam_theory._validate import checked_integer, checked_number
 from sam_theory.errors import InputError
 
-from .network import Network, Regularizer
+from .network import EVALUATION_BATCH, Network, Regularizer
 from .perturbation import Ball, Subset
 
 # Of a radius or factor: its square stays within float32.
 _LARGEST = 1e15
 
 Floats = npt.NDArray[np.float64]
+
+
+def random_stream(seed: int, batch: int, restart: int) -> np.random.Generator:
+    """Return the generator of a random start: a stream that no part of a training run shares."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(batch, restart)))
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,12 @@ def m_sharpness(
     rho : float
         Radius, > 0, over all perturbed parameters.
     m : int
-        Examples per batch; divides n.
+        Examples per batch; divides n. At most 256 are in memory at once.
     steps : int
         Ascent steps, >= 1.
     step_size : float
-        Length of a step as a multiple of rho, > 0; factor of the gradient if not ``normalized``.
+        > 0: rho step_size is the length of a step, or the factor of the gradient if not
+        ``normalized``.
     restarts : int
         >= 1; without a random start they would be the same and only one is run.
     normalized, random_start : bool
@@ -123,19 +129,13 @@ def m_sharpness(
             raise InputError(f"{name} must be positive and finite, not {value!r}")
         if value > _LARGEST:
             raise InputError(f"{name} must be at most {_LARGEST:g}, not {value!r}")
-    if not abs(checked_number("last_layer_scale", last_layer_scale)) <= _LARGEST:
-        raise InputError(f"last_layer_scale must be within +-{_LARGEST:g}, not {last_layer_scale}")
     checked_integer("seed", seed, 0)
     for name, count in (("m", m), ("steps", steps), ("restarts", restarts)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"{name} must be an integer >= 1, not {count!r}")
     if n == 0 or n % m:
         raise InputError(f"m = {m} does not divide the {n} examples")
-    if last_layer_scale != 1.0:
-        weights = weights.copy()
-        views = network.layout.stored(weights)
-        for name in list(views)[-2:]:
-            views[name] *= weights.dtype.type(last_layer_scale)
+    weights = scaled_last_layer(network, weights, last_layer_scale)
     subset = Subset(network.vectors, network.layout, pattern)
     ball = Ball(subset, rho, rho * step_size, normalized, True)
     search = _Search(network, weights, buffers, ball, steps)
@@ -144,11 +144,28 @@ def m_sharpness(
         part = slice(k * m, (k + 1) * m)
         starts: list[Any] = [None]
         if random_start:
-            starts = [
-                np.random.default_rng(np.random.SeedSequence([seed, k, r])) for r in range(restarts)
-            ]
+            starts = [random_stream(seed, k, r) for r in range(restarts)]
         rows.append(search.batch(images[part], labels[part], starts))
     return Sharpness(*(np.array(column, dtype=np.float64) for column in zip(*rows, strict=True)))
+
+
+def scaled_last_layer(network: Network, weights: Any, factor: float) -> Any:
+    """Return the weights with weight and bias of the last layer multiplied by a factor.
+
+    Raises
+    ------
+    InputError
+        The factor is not finite, or beyond 1e15.
+    """
+    if not abs(checked_number("last_layer_scale", factor)) <= _LARGEST:
+        raise InputError(f"last_layer_scale must be within +-{_LARGEST:g}, not {factor}")
+    if factor == 1.0:
+        return weights
+    weights = weights.copy()
+    views = network.layout.stored(weights)
+    for name in list(views)[-2:]:
+        views[name] *= weights.dtype.type(factor)
+    return weights
 
 
 class _Search:
@@ -164,8 +181,9 @@ class _Search:
 
     def gradient(self, point: Any, images: Any, labels: Any) -> Any:
         return self.network.gradient(
-            point, images, labels, self.g, buffers=self.buffers, batch_statistics=False
-        )
+            point, images, labels, self.g, buffers=self.buffers, batch_statistics=False,
+            micro_batch=EVALUATION_BATCH,
+        )  # fmt: skip
 
     def batch(self, images: Any, labels: Any, starts: list[Any]) -> tuple[float, ...]:
         m = len(images)
@@ -228,7 +246,14 @@ def gradient_alignment(
     -------
     Alignment
         Norms and cosine; dimensionless, as the loss is.
+
+    Raises
+    ------
+    InputError
+        The radius is negative or not finite.
     """
+    if checked_number("rho", rho) < 0.0:
+        raise InputError(f"rho must be >= 0, not {rho!r}")
     vectors = network.vectors
     first, second, point = (network.xp.empty_like(weights) for _ in range(3))
 

@@ -13,6 +13,7 @@ the same for any m in the unnormalised variant too. Source: Foret et al., ICLR 2
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,7 +22,15 @@ import numpy as np
 from sam_theory._threads import parallel_map, single_threaded, worker_count
 from sam_theory.errors import InputError
 
-from .block_gradients import Block, BlockGradient, Moments, Part, stream
+from .block_gradients import (
+    GRADIENT_NOISE,
+    WEIGHT_NOISE,
+    Block,
+    BlockGradient,
+    Moments,
+    Part,
+    stream,
+)
 from .network import Network
 from .perturbation import Subset, noisy_weights
 from .rules import Rule
@@ -136,8 +145,10 @@ class Step:
         Raises
         ------
         InputError
-            m does not divide the batch.
+            m does not divide the batch, or the rate is negative or not finite.
         """
+        if not (math.isfinite(rate) and rate >= 0.0):
+            raise InputError(f"the learning rate must be a finite number >= 0, not {rate!r}")
         rule, n = self.rule, len(images)
         rho = rate * rule.rho_per_rate if rule.rho_per_rate else rule.algorithm.rho
         rho = rho if perturb and (rule.direction != "previous" or previous is not None) else 0.0
@@ -148,8 +159,8 @@ class Step:
         if rule.add_noise or rule.multiply_noise:
             base = self._array("base")
             noisy_weights(
-                self.vectors, state.weights, stream(rule, state.iteration, 0), rule.add_noise,
-                rule.multiply_noise, rule.noise, base,
+                self.vectors, state.weights, stream(rule, state.iteration, WEIGHT_NOISE),
+                rule.add_noise, rule.multiply_noise, rule.noise, base,
             )  # fmt: skip
         total, blocks, moments = self._array("total"), [], []
         parts = _cut(images, labels, previous if rule.direction == "previous" else None, m)
@@ -195,7 +206,7 @@ class Step:
     ) -> Report:  # fmt: skip
         """Apply the mean gradient, unless something was not finite."""
         if self.rule.gradient_noise:
-            rng = stream(self.rule, state.iteration, 1)
+            rng = stream(self.rule, state.iteration, GRADIENT_NOISE)
             noise = self.network.backend.array(rng.standard_normal(total.size, dtype=np.float32))
             total += total.dtype.type(self.rule.gradient_noise) * noise
         norm = self.vectors.norm(total)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import tempfile
-import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def save_checkpoint(result: Training, path: str | PathLike[str]) -> None:
     Raises
     ------
     InputError
-        The path cannot be written to.
+        The path cannot be written to, or the disk is full; the file of before is intact.
     """
     target = checked_path(path)
     state, run = result._state, result.run
@@ -80,6 +79,16 @@ def save_checkpoint(result: Training, path: str | PathLike[str]) -> None:
         **_weights("reached", state.network),
     }
     arrays["checksum"] = np.array(_checksum(arrays))
+    try:
+        _write(target, arrays)
+    except OSError as error:
+        raise InputError(
+            f"checkpoint {path}: cannot be written ({error.strerror or error}); what was written "
+            "before stays valid"
+        ) from None
+
+
+def _write(target: Path, arrays: dict[str, Any]) -> None:
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -186,5 +195,8 @@ def _read(path: str | PathLike[str]) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror or 'no NPZ file'})") from None
     except AttributeError:
         raise InputError(f"{path}: one array, not a checkpoint of ReLU training") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, KeyError):
+    except MemoryError:
+        raise
+    except Exception:
+        # Of any class: a damaged archive is parsed before its checksum can be compared.
         raise InputError(f"{path}: truncated, damaged or not an NPZ file") from None

@@ -78,7 +78,9 @@ FLOATS = {"float": (np.float32, ctypes.c_float), "double": (np.float64, ctypes.c
 
 
 class Device(np.ndarray):
-    """An array "on the device": it does not mix with host arrays."""
+    """An array "on the device": it mixes neither with host arrays nor with numpy's functions."""
+
+    through_cupy = False
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **more):
         check((*inputs, *out))
@@ -89,6 +91,8 @@ class Device(np.ndarray):
         return out[0] if out else device(found)
 
     def __array_function__(self, function, _types, arguments, more):
+        if not Device.through_cupy:
+            raise TypeError(f"numpy.{function.__name__} of a device array")
         check(flat(arguments) + flat(more.values()))
         found = function(*map(nested_host, arguments), **{k: host(v) for k, v in more.items()})
         return device(found)
@@ -232,9 +236,18 @@ class Cupy(types.ModuleType):
     def __getattr__(self, name):
         function = getattr(np, name)
         made = ("empty", "zeros", "asarray", "arange", "ascontiguousarray")
-        if name not in made:
+        if not callable(function) or isinstance(function, type | np.ufunc):
             return function
-        return lambda *given, **more: device(function(*given, **more))
+
+        def call(*given, **more):
+            before, Device.through_cupy = Device.through_cupy, True
+            try:
+                found = function(*given, **more)
+            finally:
+                Device.through_cupy = before
+            return device(found) if name in made else found
+
+        return call
 
     def is_available(self):
         return True

@@ -1,5 +1,7 @@
 """Image sets and their splits."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from test_data_formats import images, refused
@@ -116,6 +118,12 @@ def test_two_grey_classes_with_noise_keep_their_rows():
 )
 def test_bad_splits(named, message):
     refused(message, prepare, dataset(), 0, **named)
+
+
+def test_a_test_set_without_images_is_refused():
+    whole = dataset()
+    empty = dataclasses.replace(whole, test=whole.test.select(np.arange(0)))
+    refused("toy: there is no test image", prepare, empty, 0)
 
 
 def test_in_order_covers_everything():

@@ -102,6 +102,9 @@ def test_alignment():
     assert found.norm_perturbed == pytest.approx(np.linalg.norm(there))
     cosine = g @ there / np.linalg.norm(g) / np.linalg.norm(there)
     assert found.cosine == pytest.approx(cosine) and found.cosine < 1
+    for rho, message in ((np.nan, "finite, not nan"), (-0.1, ">= 0, not -0.1")):
+        with pytest.raises(InputError, match=f"rho must be {message}"):
+            gradient_alignment(network, w, buffers, images, labels, rho=rho)
 
 
 def test_reestimated_statistics():
@@ -217,6 +220,11 @@ def test_lanczos_by_itself():
     for start, steps in ((np.zeros(3), 5), (np.ones(3), 0)):
         with pytest.raises(InputError):
             hessian.top_eigenvalue(lambda v: v, start, max_steps=steps)
+    for step, message in ((0.0, "must be positive, not 0.0"), (np.nan, "must be finite, not nan")):
+        with pytest.raises(InputError, match=f"step {message}"):
+            hessian.hessian_product(*small(), step=step)
+    with pytest.raises(InputError, match="product 1 with the Hessian is not finite"):
+        hessian.top_eigenvalue(lambda v: np.nan * v, np.ones(3))
 
 
 def test_hessian_product_of_a_smooth_network_is_symmetric():

@@ -17,12 +17,17 @@ from sam_theory.deep import gpu_kernels
 from sam_theory.deep.array_operations import ArrayOperations
 from sam_theory.deep.backend import Backend
 from sam_theory.deep.dropout import Masks
+from sam_theory.deep.features import error_rates, feature_rank
 from sam_theory.deep.geometry import Convolution
 from sam_theory.deep.gpu_operations import GpuOperations
+from sam_theory.deep.hessian import hessian_product, top_eigenvalue
 from sam_theory.deep.network import Regularizer
 from sam_theory.deep.rules import Rule
 from sam_theory.deep.run import train
+from sam_theory.deep.segment import distance, loss_along_segment
+from sam_theory.deep.sharpness import gradient_alignment, m_sharpness
 from sam_theory.deep.signals import LINEAR, RELU, Activation, Signal
+from sam_theory.deep.statistics import reestimated_buffers
 from sam_theory.deep.training import State, Step
 from sam_theory.deep.vectors import Vectors
 from sam_theory.errors import InputError, MissingExtra
@@ -232,6 +237,40 @@ def test_planted_mask_that_stays_on_the_host_is_refused(cupy, monkeypatch):
     monkeypatch.setattr(cupy, "asarray", np.asarray, raising=False)
     with pytest.raises(TypeError, match="a host array beside a device array"):
         network.gradient(w, images, labels, g, masks=Masks(0.3))
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet_tiny"])
+def test_measures_on_emulated_cupy_equal_the_cpu(cupy, name, monkeypatch):
+    # The kernels have their own tests: array code is enough to see what is done with arrays.
+    monkeypatch.setattr(Backend, "operations", lambda backend: ArrayOperations(backend.xp))
+    found = []
+    for backend in ("arrays", "cupy"):
+        network, w, buffers = nets.make(name, 2, 3, (1, 9, 8), backend)
+        images, labels = nets.batch(network, 6)
+        at, host = (network, w, buffers, images, labels), network.backend.host
+        network.load_parameters(w, {k: host(v) for k, v in network.named_parameters(w).items()})
+        rise = m_sharpness(*at, rho=0.1, m=3, steps=2, random_start=True, last_layer_scale=2.0)
+        near = gradient_alignment(*at, rho=0.1)
+        new = reestimated_buffers(network, w, [images[:3], images[3:]])
+        line = loss_along_segment(
+            network, w, 1.1 * w, {"a": (images, labels)}, positions=[0.0, 0.5], buffers=new
+        )
+        start = network.backend.array(np.random.default_rng(0).standard_normal(network.size))
+        top = top_eigenvalue(hessian_product(*at, micro_batch=4), start, max_steps=3)
+        logits = network.evaluate(w, images, labels, buffers=buffers)[1]
+        found.append(
+            [rise.max_loss, [near.norm, near.cosine], host(new), line.loss["a"], [top.value],
+             [distance(network, w, 1.1 * w), feature_rank(network, w, buffers, images)],
+             error_rates(network, logits, labels)[:2]]
+        )  # fmt: skip
+    assert max(nets.relative(*pair) for pair in zip(*found, strict=True) if len(pair[0])) < 1e-8
+
+
+def test_planted_function_of_numpy_is_refused(cupy):
+    x = device(np.ones(3))
+    assert cupy.repeat(x, 2).shape == (6,) and float(cupy.sum(x)) == 3.0
+    with pytest.raises(TypeError, match=r"numpy.repeat of a device array"):
+        np.repeat(x, 2)
 
 
 def test_a_run_on_emulated_cupy_resumes_and_equals_the_cpu(cupy, tmp_path):

@@ -274,6 +274,8 @@ def test_wrong_statistics_are_an_error_and_not_a_deadlock():
         ({"input_shape": (32, 32)}, "input_shape must be"),
         ({"name": "vgg16", "input_shape": (3, 8, 8)}, "at least 32x32"),
         ({"activation": "tanh"}, "activation must be one of"),
+        ({"seed": -1}, "seed must be >= 0, not -1"),
+        ({"seed": 1.5}, "seed must be an integer, not 1.5"),
     ],
 )
 def test_refused_models(change, message):
@@ -295,6 +297,12 @@ def test_refused_data_and_parameters():
     assert np.array_equal(w, before)
     with pytest.raises(InputError, match="images have shape"):
         network.images(np.zeros((2, 1, 4, 5)))
+    images, labels = nets.batch(network, 2)
+    for count, micro_batch in ((0, None), (2, 0)):
+        part, named = (images[:count], labels[:count]), {"micro_batch": micro_batch}
+        for call in (network.evaluate, lambda *a, **k: network.gradient(*a, 0 * w, **k)):
+            with pytest.raises(InputError, match=f"no pass over {count} images, 0 at once"):
+                call(w, *part, **named)
     with pytest.raises(InputError, match="labels lie between 0 and 3"):
         network.labels(np.array([0, 3]), 2)
     with pytest.raises(InputError, match="labels must be 2 integers"):

@@ -12,9 +12,16 @@ from nets import bits, small, stepped
 
 from sam_theory.algorithms import Algorithm
 from sam_theory.deep import training
-from sam_theory.deep.block_gradients import BlockGradient
+from sam_theory.deep.block_gradients import (
+    DIRECTION,
+    GRADIENT_NOISE,
+    WEIGHT_NOISE,
+    BlockGradient,
+    stream,
+)
 from sam_theory.deep.network import Regularizer
 from sam_theory.deep.rules import Rule
+from sam_theory.deep.sharpness import random_stream
 from sam_theory.deep.training import State, Step
 from sam_theory.errors import InputError
 
@@ -221,6 +228,21 @@ def test_refused_steps():
     network, state, images, labels = small()
     with pytest.raises(InputError, match="m = 4 does not divide the batch of 6"):
         Step(network, Rule(Algorithm(0.1, 4)))(state, images, labels, 0.1)
+    before = bits(state)
+    for rate in (math.nan, math.inf, -0.1):
+        with pytest.raises(InputError, match="learning rate must be a finite number >= 0, not"):
+            Step(network, Rule())(state, images, labels, rate)
+    assert bits(state) == before
     network, *_ = small("resnet_tiny")
     with pytest.raises(InputError, match="micro_batch with batch normalisation"):
         Step(network, Rule(micro_batch=2))
+
+
+def test_random_streams_are_not_those_of_the_initial_weights():
+    # Array k of a network is drawn from SeedSequence([seed, k]).
+    rule = Rule(Algorithm())
+    used = [np.random.default_rng(np.random.SeedSequence([0, k])) for k in range(3)]
+    used += [stream(rule, k, what) for k in range(3)
+             for what in (GRADIENT_NOISE, DIRECTION, WEIGHT_NOISE)]  # fmt: skip
+    used += [random_stream(0, k, r) for k in range(3) for r in range(3)]
+    assert len({generator.random() for generator in used}) == len(used)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -242,6 +243,53 @@ def test_fine_tuning_starts_from_the_weights_of_a_checkpoint(tmp_path):
         assert runs.column(second, name)[0] == runs.column(first, name)[-1]
     with pytest.raises(InputError, match="last.npz: of another model: weights"):
         train(small(start_from=str(last), width=4))
+
+
+def test_fine_tuning_goes_on_without_the_checkpoint_that_it_started_from(tmp_path):
+    train(sam(epochs=1), tmp_path / "first")
+    last = tmp_path / "first" / "checkpoints" / "last.npz"
+    settings = small(start_from=str(last), epochs=2)
+    whole = train(settings)
+
+    class Stop:
+        requested = False
+
+    def stop_early(now):
+        Stop.requested = now.iteration == 5
+
+    folder = tmp_path / "second"
+    assert train(settings, folder, progress=stop_early, stop=Stop).iteration == 5
+    last.unlink()
+    assert differences(train(settings, folder, resume=True), whole) == []
+    with pytest.raises(InputError, match="last.npz: no such file"):
+        train(settings, tmp_path / "third")
+
+
+def test_a_folder_that_changes_before_it_is_held_is_refused(tmp_path, monkeypatch):
+    answers = [True, False]
+    monkeypatch.setattr(loop.RunFolder, "has_checkpoint", lambda _: answers.pop(0))
+    with pytest.raises(InputError, match="another process has trained in it; try again"):
+        train(sam(epochs=1), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("start", [0.2, 0.4, 0.9])
+def test_a_switch_comes_with_the_step_that_is_due(start):
+    # A fifth of 35 steps in 7 epochs is step 7, but 7 / 5 / 7 rounds to less than 0.2.
+    settings = small(sam_start=start, rho=0.1, schedule="piecewise_02epochs")
+    run = loop.Loop(loop.Experiment.build(settings), None, None, None)
+    for per_epoch in range(5, 60, 5):
+        for epochs in range(1, 60):
+            run.per_epoch, run.iterations = per_epoch, per_epoch * epochs
+            due, rest = divmod(round(10 * start) * run.iterations, 10)
+            if rest:
+                continue
+            run.settings = dataclasses.replace(settings, epochs=epochs)
+            seen = []
+            for run.state.iteration in (due - 1, due):
+                _, rate, on = run._schedule()
+                seen.append((rate < 0.1, on))
+            assert [on for _, on in seen] == [False, True], (per_epoch, epochs)
+            assert start != 0.2 or [low for low, _ in seen] == [False, True]
 
 
 def test_resuming_needs_the_same_run(tmp_path):

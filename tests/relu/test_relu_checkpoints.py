@@ -1,5 +1,6 @@
 """Runs on disk: exact, atomic, refused by name when damaged; a killed run goes on bit for bit."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -103,6 +104,15 @@ def test_truncated_damaged_and_foreign_files_are_refused_by_name(tmp_path):
             # A flipped bit of the archive's own bookkeeping (dates, attributes) spoils no content.
             path.write_bytes(good)
             assert equal(back, relu.load_checkpoint(path))
+    for place in flags_of_members(good):
+        for bit in range(8):
+            spoiled = bytearray(good)
+            spoiled[place] ^= 1 << bit
+            path.write_bytes(bytes(spoiled))
+            try:
+                relu.load_checkpoint(path)
+            except InputError as error:
+                assert str(path) in str(error) and "\n" not in str(error)
     path.write_text("x,y\n1,2\n")
     refused(path, "truncated, damaged or not an NPZ file")
     np.savez(path, X=np.ones(3))
@@ -111,6 +121,15 @@ def test_truncated_damaged_and_foreign_files_are_refused_by_name(tmp_path):
     refused(tmp_path / "array.npy", "not a checkpoint of ReLU training")
     refused(tmp_path / "missing.npz", "no such file")
     refused(tmp_path, "cannot be read")
+
+
+def flags_of_members(archive):
+    """Places of the flags and of the compression method in an archive's directory."""
+    found, at = [], archive.find(b"PK\x01\x02")
+    while at >= 0:
+        found += [at + 8, at + 9, at + 10, at + 11]
+        at = archive.find(b"PK\x01\x02", at + 1)
+    return found
 
 
 def refused(path, message):
@@ -148,8 +167,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("no")
 
     monkeypatch.setattr(checkpoints.os, "replace", refuse)
-    with pytest.raises(OSError, match="no"):
+    with pytest.raises(InputError, match=r"run.npz: cannot be written \(no\); what was written"):
         relu.save_checkpoint(run, path)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(checkpoints.np, "savez", lambda *_, **__: (_ for _ in ()).throw(full))
+    with pytest.raises(InputError, match="cannot be written .No space left on device."):
+        relu.train(DATA, START, checkpoint=path, **settings(RULES[0]))
     assert path.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ["run.npz"]
 
 

@@ -118,6 +118,8 @@ def prepare(
             f"{data.name}: no training example is left of {train.n} (fraction {share}, "
             f"validation {held})"
         )
+    if not test.n:
+        raise InputError(f"{data.name}: there is no test image")
     if held > 0 and not len(validating):
         raise InputError(f"{data.name}: a validation share {held} of {len(kept)} examples is none")
     parts = [train.select(training), train.select(validating) if len(validating) else None, test]
