@@ -338,10 +338,9 @@ def from_even(alpha: Any) -> Any:
 
 
 def _scale(alpha: Any, factor: float) -> Any:
-    try:
-        values = np.asarray(alpha, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError("alpha must be a positive number or an array of them") from None
+    from sam_theory._validate import real_array
+
+    values = np.asarray(real_array("alpha", alpha), dtype=np.float64)
     if not (np.all(np.isfinite(values)) and np.all(values > 0.0)):
         raise InputError("alpha must be positive and finite")
     return float(values) * factor if values.ndim == 0 else values * factor

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._validate import real_array
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
@@ -215,10 +216,7 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
         raise InputError(f"{where}steps must be between 1 and {MOST_STEPS}, not {count}")
     if isinstance(step_size, float) and 0.0 < step_size < math.inf:
         return Phase(algorithm, step_size, count)
-    try:
-        sizes = np.array(step_size, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where}step_size must be a number or an array of them") from None
+    sizes = np.array(real_array("step_size", step_size, where), dtype=np.float64)
     if sizes.ndim and sizes.shape != (count,):
         raise InputError(f"{where}step_size has shape {sizes.shape}, expected ({count},) for steps")
     bad = ~(np.isfinite(sizes) & (sizes > 0.0))
@@ -283,6 +281,7 @@ def _batches(n: int, stochastic: list[Phase], batches: Any) -> Rows:
 
 
 def _integers(name: str, value: Any) -> Rows:
+    real_array(name, value)
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         raise InputError(f"{name} must hold integers, not dtype {array.dtype}")

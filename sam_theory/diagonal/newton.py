@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
+from .._validate import real_array
 from ..design import Array as Array
 from ..design import (
     Matrix,
@@ -256,10 +257,7 @@ def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSoluti
 
 def checked_coordinates(name: str, value: Any, d: int) -> Array:
     """Return a scalar or (d,) array as (d,) float64; InputError unless finite, alpha positive."""
-    try:
-        array = as_coordinates(value, d)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number or {d} numbers") from None
+    array = as_coordinates(name, value, d)
     if not np.all(np.isfinite(array)):
         raise InputError(f"{name} must be finite")
     if name == "alpha" and not np.all(array > 0.0):
@@ -267,8 +265,11 @@ def checked_coordinates(name: str, value: Any, d: int) -> Array:
     return array
 
 
-def as_coordinates(value: Any, d: int) -> Array:
-    """Return value broadcast to a fresh (d,) float64 array."""
+def as_coordinates(name: str, value: Any, d: int) -> Array:
+    """Return value broadcast to a fresh (d,) float64 array; InputError if it is not numbers."""
     if isinstance(value, float):
         return np.full(d, value)
-    return np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), (d,)))
+    numbers = real_array(name, value)
+    if numbers.shape not in ((), (1,), (d,)):
+        raise InputError(f"{name} must be a number or {d} numbers, not shape {numbers.shape}")
+    return np.array(np.broadcast_to(numbers, (d,)), dtype=np.float64)
