@@ -117,7 +117,8 @@ def checked_number(name: str, value: Any) -> float:
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number, not {value!r}") from None
+        shown = " ".join(repr(value).split())
+        raise InputError(f"{name} must be a number, not {shown}") from None
     if not math.isfinite(number):
         raise InputError(f"{name} must be finite, not {number}")
     return number

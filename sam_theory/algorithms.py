@@ -272,7 +272,7 @@ def from_reference(method: str, rho: float | None = None) -> Algorithm:
     if method not in _REFERENCE_METHODS:
         raise InputError(f"method must be one of {', '.join(_REFERENCE_METHODS)}, not {method!r}")
     if method in ("gd", "sgd"):
-        if rho is not None and rho != 0:
+        if rho is not None and _radius(rho) > 0.0:
             raise InputError(f"rho = {rho} given, but the method {method!r} has no perturbation")
         return gd() if method == "gd" else sgd(1)
     if rho is None:

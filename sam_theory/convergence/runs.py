@@ -25,6 +25,7 @@ from sam_theory.convergence.problems import Array, Problem, failed, shown
 from sam_theory.errors import InputError
 
 _SEEDS_PER_PART = 25
+MOST_STEPS = 10**15
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,9 @@ def _runs(problem, times, track, points, recorded, worst, status):  # type: igno
 def _horizons(horizons: Sequence[int], steps: int) -> npt.NDArray[np.int64]:
     if not isinstance(horizons, Iterable):
         raise InputError(f"horizons must be a sequence of integers, not {horizons!r}")
-    times = np.array([checked_integer("horizons", t, 0) for t in horizons], dtype=np.int64)
+    times = np.array(
+        [checked_integer("horizons", t, 0, MOST_STEPS) for t in horizons], dtype=np.int64
+    )
     if times.size == 0 or np.any(np.diff(times) <= 0):
         raise InputError("horizons must be increasing integers >= 0")
     if times[-1] > steps:
