@@ -73,9 +73,9 @@ def test_a_path_with_a_nul_is_refused():
 
 @pytest.mark.parametrize("horizons", [[10**25], [10, 10**16]])
 def test_horizons_beyond_64_bits_are_refused(horizons, capsys):
-    with pytest.raises(st.InputError, match="horizons must be between 1 and 1000000000000000"):
+    with pytest.raises(st.InputError, match="horizons must be at most 1000000000000000"):
         rates.verify("T2", "logistic", horizons=horizons)
-    with pytest.raises(st.InputError, match="horizons must be between 0 and"):
+    with pytest.raises(st.InputError, match="horizons must be at most"):
         rates.simulate(rates.problem("logistic"), rates.Schedule([0.1], [0.0]), horizons=horizons)
     text = ",".join(map(str, horizons))
     assert main(["rates", "--theorem", "T2", "--problem", "logistic", "--horizons", text]) == 2

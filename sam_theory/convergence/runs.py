@@ -238,12 +238,18 @@ def _runs(problem, times, track, points, recorded, worst, status):  # type: igno
     )
 
 
+def checked_horizon(steps: Any, least: int) -> int:
+    """Return a number of steps, at least ``least``, as an int; InputError otherwise."""
+    number = checked_integer("horizons", steps, least)
+    if number > MOST_STEPS:
+        raise InputError(f"horizons must be at most {MOST_STEPS}, not {number}")
+    return number
+
+
 def _horizons(horizons: Sequence[int], steps: int) -> npt.NDArray[np.int64]:
     if not isinstance(horizons, Iterable):
         raise InputError(f"horizons must be a sequence of integers, not {horizons!r}")
-    times = np.array(
-        [checked_integer("horizons", t, 0, MOST_STEPS) for t in horizons], dtype=np.int64
-    )
+    times = np.array([checked_horizon(t, 0) for t in horizons], dtype=np.int64)
     if times.size == 0 or np.any(np.diff(times) <= 0):
         raise InputError("horizons must be increasing integers >= 0")
     if times[-1] > steps:
