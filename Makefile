@@ -42,8 +42,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 report: $(STAMP)
-	@$(RUN) -m analysis report --jobs $(JOBS)
-	@$(RUN) -m figures report
+	@status=0; $(RUN) -m analysis report --jobs $(JOBS) || status=$$?; \
+	$(RUN) -m figures report || status=$$?; exit $$status
 
 report-full: $(STAMP)
 	@$(RUN) -m analysis all --full

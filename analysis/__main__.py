@@ -98,16 +98,22 @@ def run_beside(names: Sequence[str], quick: bool, jobs: int) -> list[str]:
 
 
 def judge() -> bool:
-    """Judge all claims and say how they stand; whether that could be done."""
+    """Judge all claims and say how they stand; whether all could be judged by the tables there are.
+
+    A table that cannot be used is one line, and its claims are not run.
+    """
     from analysis import claims
 
+    unfit: list[str] = []
     try:
-        verdicts = claims.write()["verdict"].value_counts(sort=False)
+        verdicts = claims.write(complain=unfit.append)["verdict"].value_counts(sort=False)
     except (OSError, ValueError) as error:
         print(f"analysis: {error}", file=sys.stderr)
         return False
+    for line in unfit:
+        print(f"analysis: {line}", file=sys.stderr)
     print("results/claims.csv: " + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()))
-    return True
+    return not unfit
 
 
 def run(name: str, quick: bool, progress: str) -> bool:

@@ -88,18 +88,23 @@ def draw(figure: str) -> tuple[bool, str]:
 
 
 def write_report() -> int:
-    """Write the report page; 1 if a theorem or finding in it is contradicted, 2 if it cannot be."""
+    """Write the report page; 1 if a theorem or finding in it is contradicted.
+
+    2 if it cannot be written, or a table is unfit: then a line stands in place of its pictures.
+    """
     from figures import report
 
     try:
-        html, verdicts, failed = report.page()
+        html, verdicts, failed, unfit = report.page()
         store.write_atomically(store.RESULTS / "report" / "index.html", html.encode())
     except (OSError, ValueError) as error:
         print(f"figures: {error}", file=sys.stderr)
         return 2
+    for line in unfit:
+        print(f"figures: {line}", file=sys.stderr)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     print(f"results/report/index.html: {verdicts.total()} claims: {counts}")
-    return 1 if failed else 0
+    return 2 if unfit else 1 if failed else 0
 
 
 def write_verdicts() -> int:

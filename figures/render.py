@@ -29,6 +29,11 @@ def render(name: str, file_format: str, *, folder: Path | None = None) -> bytes:
     -------
     bytes
         The same for the same table.
+
+    Raises
+    ------
+    MissingTable, UnfitTable
+        The table is not there, cannot be read, or lacks what the picture needs.
     """
     import matplotlib as mpl
 
@@ -37,12 +42,23 @@ def render(name: str, file_format: str, *, folder: Path | None = None) -> bytes:
 
     from figures import style
 
-    table, sidecar = store.read_table(*FIGURES[name], folder=folder)
-    figure = import_module(f"figures.{name}").draw(table)
-    buffer = io.BytesIO()
-    with style.house(name):
-        figure.savefig(buffer, format=file_format, metadata=_metadata(file_format, name, sidecar))
-    plt.close(figure)
+    source, study = FIGURES[name]
+    table, sidecar = store.read_table(source, study, folder=folder)
+    draw, buffer = import_module(f"figures.{name}").draw, io.BytesIO()
+    metadata = _metadata(file_format, name, sidecar)
+    before = plt.get_fignums()
+    try:
+        figure = draw(table)
+        with style.house(name):
+            figure.savefig(buffer, format=file_format, metadata=metadata)
+    except Exception as error:  # of any class: the columns of a foreign table hold anything
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        reason = " ".join(f"{name} cannot be drawn from it ({kind}{error})".split())
+        path = (store.RESULTS if folder is None else folder) / f"{source}.csv"
+        raise store.UnfitTable(path, study, f"does not fit: {reason}") from error
+    finally:
+        for number in set(plt.get_fignums()) - set(before):
+            plt.close(number)
     return buffer.getvalue()
 
 

@@ -87,19 +87,24 @@ def picture(name: str, folder: Path | None) -> dict[str, Any]:
 
 
 def sections(claims: pd.DataFrame, folder: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield, for every group of claims, its rows, pictures, and the pictures without a table."""
+    """Yield, for every group of claims, its rows, pictures, and those that could not be drawn.
+
+    These are "missing", without a table, or "unfit": lines that say why their table is none.
+    """
     for group, part in claims.groupby("group", sort=False):
-        drawn, missing = [], []
+        drawn, missing, unfit = [], [], []
         for study in dict.fromkeys(part["study"]):
             for name in (name for name, (_, home) in FIGURES.items() if home == study):
                 try:
                     drawn.append(picture(name, folder))
                 except store.MissingTable as error:
                     missing.append({"name": name, "command": error.command})
+                except store.UnfitTable as error:
+                    unfit.append({"name": name, "line": str(error)})
         told = part.astype(object).where(part.notna(), "")
         yield {
             "title": group, "claims": told.to_dict("records"), "figures": drawn,
-            "missing": missing,
+            "missing": missing, "unfit": unfit,
         }  # fmt: skip
 
 
@@ -112,7 +117,7 @@ def provenance(claims: pd.DataFrame, folder: Path | None) -> tuple[dict[str, str
         if study in set(claims["study"]) - set(studies):
             try:
                 _, sidecar = store.read_table(table, study, folder=folder)
-            except store.MissingTable:
+            except (store.MissingTable, store.UnfitTable):
                 continue
             studies[study] = sidecar["provenance"] | {"seed": _seeds(sidecar["settings"])}
     found = pd.DataFrame.from_dict(studies, orient="index").rename_axis("study").reset_index()
@@ -127,13 +132,15 @@ def provenance(claims: pd.DataFrame, folder: Path | None) -> tuple[dict[str, str
 def _seeds(settings: dict[str, Any]) -> str:
     """Return the seeds of a study in a few words."""
     seed = settings.get("seed", settings.get("seeds", ""))
-    if isinstance(seed, list):
+    if isinstance(seed, list) and seed:
         return f"{seed[0]} to {seed[-1]}" if len(seed) > 1 else str(seed[0])
     return str(seed)
 
 
-def page(folder: Path | None = None) -> tuple[str, Counter[str], int]:
+def page(folder: Path | None = None) -> tuple[str, Counter[str], int, list[str]]:
     """Build the page from the tables that are there.
+
+    A table that cannot be used is a line in place of its pictures.
 
     Parameters
     ----------
@@ -149,15 +156,17 @@ def page(folder: Path | None = None) -> tuple[str, Counter[str], int]:
     failed : int
         Theorems and findings that are contradicted; a published observation that is not confirmed
         at our sizes is no failure.
+    unfit : list of str
+        A line for every table, other than that of the claims, that cannot be used.
 
     Raises
     ------
     MissingTable
         The table of claims is not there.
     UnfitTable
-        A table cannot be read, or rows of it are missing.
+        The table of claims cannot be read, or rows of it are missing.
     ValueError
-        It lacks a column that the page shows.
+        It lacks a column that the page shows, or has a verdict of another kind.
     """
     import jinja2
 
@@ -169,6 +178,10 @@ def page(folder: Path | None = None) -> tuple[str, Counter[str], int]:
     missing = [name for name in needed if name not in claims]
     if missing:
         raise ValueError(f"table {CLAIMS} lacks the columns {', '.join(missing)}")
+    foreign = sorted({str(verdict) for verdict in claims["verdict"]} - set(MARKS))
+    if foreign:
+        raise ValueError(f"table {CLAIMS} has the verdict {foreign[0]}, not {', '.join(MARKS)}")
+    parts = list(sections(claims, folder))
     shared, by_study = provenance(claims, folder)
     verdicts = Counter(claims["verdict"])
     lost = (claims["verdict"] == "contradicted") & (claims["kind"] != "published")
@@ -180,19 +193,22 @@ def page(folder: Path | None = None) -> tuple[str, Counter[str], int]:
         run=len(claims) - verdicts["not run"],
         failed=int(lost.sum()),
         marks=MARKS,
-        sections=list(sections(claims, folder)),
+        sections=parts,
         data_sets=_data_sets(folder),
         shared=shared,
         by_study=by_study,
     )
-    return html, verdicts, int(lost.sum())
+    unfit = dict.fromkeys(one["line"] for part in parts for one in part["unfit"])
+    return html, verdicts, int(lost.sum()), list(unfit)
 
 
 def _data_sets(folder: Path | None) -> list[dict[str, Any]]:
-    """Return the data sets of the main study, none if it was not run."""
+    """Return the data sets of the main study, none if it was not run or does not tell them."""
     try:
         _, sidecar = store.read_table(MAIN, MAIN, folder=folder)
-    except store.MissingTable:
+    except (store.MissingTable, store.UnfitTable):
         return []
-    found: list[dict[str, Any]] = sidecar["settings"].get("data_sets", [])
-    return found
+    found = sidecar["settings"].get("data_sets", [])
+    shown = {"name", "n", "test_rows", "d", "alpha", "step_sizes", "about", "licence"}
+    told = isinstance(found, list) and all(isinstance(d, dict) and shown <= set(d) for d in found)
+    return found if told else []

@@ -27,7 +27,12 @@ def checked_names(names: Any, where: str) -> tuple[str, ...] | None:
         raise InputError(f"{where}feature_names must be a sequence of names") from None
 
 
-def _real(name: str, value: Any, where: str) -> Array:
+def real_array(name: str, value: Any, where: str = "") -> Array:
+    """Return a C-contiguous array of any shape; InputError for masked, complex, object or text.
+
+    It is float64, and shares the memory of a value that has this form; a single number keeps its
+    own type.
+    """
     if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
         raise InputError(f"{where}{name} has masked (missing) values")
     try:
@@ -45,7 +50,7 @@ def checked_matrix(value: Any, *, where: str = "", names: Sequence[str] | None =
     Neither copies data that have that form already.
     """
     sparse = is_sparse(value)
-    X = value if sparse else _real("X", value, where)
+    X = value if sparse else real_array("X", value, where)
     if X.ndim != 2:
         raise InputError(f"{where}X must have 2 dimensions (rows, columns), not {X.ndim}")
     if X.shape[0] < 1:
@@ -96,7 +101,7 @@ def _first_not_finite(X: Matrix) -> tuple[int, int, float]:
 
 
 def checked_vector(name: str, value: Any, *, where: str = "") -> Array:
-    vector = _real(name, value, where)
+    vector = real_array(name, value, where)
     if vector.ndim != 1:
         raise InputError(f"{where}{name} must have 1 dimension, not {vector.ndim}")
     finite = np.isfinite(vector)
@@ -108,9 +113,12 @@ def checked_vector(name: str, value: Any, *, where: str = "") -> Array:
 
 def checked_number(name: str, value: Any) -> float:
     try:
+        if isinstance(value, str | bytes) or value is np.ma.masked:
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number, not {value!r}") from None
+        shown = " ".join(repr(value).split())
+        raise InputError(f"{name} must be a number, not {shown}") from None
     if not math.isfinite(number):
         raise InputError(f"{name} must be finite, not {number}")
     return number

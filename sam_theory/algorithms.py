@@ -272,7 +272,7 @@ def from_reference(method: str, rho: float | None = None) -> Algorithm:
     if method not in _REFERENCE_METHODS:
         raise InputError(f"method must be one of {', '.join(_REFERENCE_METHODS)}, not {method!r}")
     if method in ("gd", "sgd"):
-        if rho is not None and rho != 0:
+        if rho is not None and _radius(rho) > 0.0:
             raise InputError(f"rho = {rho} given, but the method {method!r} has no perturbation")
         return gd() if method == "gd" else sgd(1)
     if rho is None:
@@ -338,10 +338,9 @@ def from_even(alpha: Any) -> Any:
 
 
 def _scale(alpha: Any, factor: float) -> Any:
-    try:
-        values = np.asarray(alpha, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError("alpha must be a positive number or an array of them") from None
+    from sam_theory._validate import real_array
+
+    values = np.asarray(real_array("alpha", alpha), dtype=np.float64)
     if not (np.all(np.isfinite(values)) and np.all(values > 0.0)):
         raise InputError("alpha must be positive and finite")
     return float(values) * factor if values.ndim == 0 else values * factor

@@ -73,6 +73,13 @@ def product(X: Matrix, v: Array) -> Array:
 
 
 @single_threaded
+def absolute_product(X: Matrix, v: Array) -> Array:
+    """Return |X| v, (n,), entry by entry absolute, for v (d,); a part of the rows is copied."""
+    parts = cut(X.shape[0], X.size, _PART)
+    return np.concatenate([abs(X[start:stop]) @ v for start, stop in parts])
+
+
+@single_threaded
 def transposed_product(X: Matrix, v: Array) -> Array:
     """Return X^T v, (d,), for v (n,)."""
     n, d = X.shape

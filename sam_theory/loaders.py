@@ -22,11 +22,11 @@ _MEMBERS = ("X", "y", "X_test", "y_test", "beta_star", "feature_names")
 
 def read_file(path: str | PathLike[str], target: str | None = None) -> Regression:
     """Read a ``.csv``, ``.npz`` or ``.parquet`` file, by its ending."""
-    ending = Path(path).suffix.lower()
+    ending = _checked_path(path).suffix.lower()
     if ending == ".csv":
         return read_csv(path, target)
     if ending == ".npz":
-        if target not in (None, "y"):
+        if target is not None and not (isinstance(target, str) and target == "y"):
             raise InputError(f"{path}: the target of an NPZ file is its array y, not {target!r}")
         return read_npz(path)
     if ending == ".parquet":
@@ -84,7 +84,7 @@ def read_csv(path: str | PathLike[str], target: str | None = None) -> Regression
 
 
 def _existing(path: str | PathLike[str]) -> Path:
-    file = Path(path)
+    file = _checked_path(path)
     if file.is_dir():
         raise InputError(f"{path}: is a directory, not a file")
     if not file.exists():
@@ -92,9 +92,20 @@ def _existing(path: str | PathLike[str]) -> Path:
     return file
 
 
+def _checked_path(path: str | PathLike[str]) -> Path:
+    """Return the path; InputError for what cannot be one."""
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"path must be a string or a path, not {type(path).__name__}")
+    if "\0" in str(path):
+        raise InputError(f"path must not hold a NUL character: {str(path)!r}")
+    return Path(path)
+
+
 def _target(path: str | PathLike[str], names: list[str], target: str | None) -> int:
     if target is None:
         raise InputError(f"{path}: the target column must be named (target)")
+    if not isinstance(target, str):
+        raise InputError(f"{path}: target must be a string, not {type(target).__name__}")
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -253,7 +264,7 @@ def read_npy(X_path: str | PathLike[str], y_path: str | PathLike[str]) -> Regres
     InputError
         A file cannot be read, is damaged, or needs pickle.
     """
-    sparse = Path(X_path).suffix.lower() == ".npz"
+    sparse = _checked_path(X_path).suffix.lower() == ".npz"
     X = _opened(X_path, _read_sparse if sparse else _map)
     return Regression(X, np.array(_opened(y_path, _map)), source=str(X_path))
 

@@ -72,6 +72,9 @@ class Regression:
 
     def __post_init__(self) -> None:
         """Check the data and store it in its canonical form."""
+        for field in ("source", "target"):
+            if not isinstance(value := getattr(self, field), str | None):
+                raise InputError(f"{field} must be a string, not {type(value).__name__}")
         where = f"{self.source}: " if self.source else ""
         names = checked_names(self.feature_names, where)
         X = checked_matrix(self.X, where=where, names=names)
@@ -215,6 +218,10 @@ class Regression:
         InputError
             A constant column is to be scaled (the message names it), or a sparse X to be centred.
         """
+        given = {"center": center, "scale": scale, "center_target": center_target}
+        for name, flag in given.items():
+            if not isinstance(flag, bool | np.bool_):
+                raise InputError(f"{name} must be True or False, not {type(flag).__name__}")
         where = f"{self.source}: " if self.source else ""
         middle, deviation = fit_columns(self.X, center, scale, self.feature_names, where)
         step = Preprocessing(middle, deviation, float(self.y.mean()) if center_target else 0.0)

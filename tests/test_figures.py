@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from html import escape
 from importlib import import_module
 
 import numpy as np
@@ -200,7 +201,7 @@ def claimed(folder):
 
 
 def test_page_is_self_contained(claimed):
-    html, verdicts, failed = report.page(claimed(claim(), claim(**UNRUN)))
+    html, verdicts, failed, _ = report.page(claimed(claim(), claim(**UNRUN)))
     assert (verdicts, failed) == ({"holds": 1, "not run": 1}, 0)
     assert "1 of 1 claims hold;\n1 not run here." in html
     assert "a &lt; b" in html and "a < b" not in html and "b &lt; c" in html
@@ -217,7 +218,7 @@ def test_page_is_self_contained(claimed):
 
 
 def test_verdicts_come_first_and_tables_are_folded_under_their_pictures(claimed):
-    html, _, _ = report.page(claimed(claim()))
+    html, _, _, _ = report.page(claimed(claim()))
     places = [html.index(text) for text in ("claims hold", "a &lt; b", "<img ", "<details>")]
     assert places == sorted(places) and places[-1] < html.index("Provenance</h2>")
     for name, (table, _) in MAIN.items():
@@ -230,14 +231,14 @@ def test_verdicts_come_first_and_tables_are_folded_under_their_pictures(claimed)
 
 def test_page_says_what_is_contradicted(claimed):
     lost = claim(verdict="contradicted")
-    html, verdicts, failed = report.page(claimed(lost, claim()))
+    html, verdicts, failed, _ = report.page(claimed(lost, claim()))
     assert (verdicts["contradicted"], failed) == (1, 1)
     assert "1 of 2 claims hold,\n1 contradicted." in html and 'class="result bad"' in html
     assert '<td class="mark bad">contradicted' in html
     # A published observation that does not show at our sizes is a finding.
-    html, _, failed = report.page(claimed(lost | {"kind": "published"}))
+    html, _, failed, _ = report.page(claimed(lost | {"kind": "published"}))
     assert failed == 0 and 'class="result good"' in html
-    html, verdicts, failed = report.page(claimed(claim(verdict="not shown")))
+    html, verdicts, failed, _ = report.page(claimed(claim(verdict="not shown")))
     assert verdicts["not shown"] == 1 and failed == 0 and "1 not shown either way" in html
 
 
@@ -293,7 +294,11 @@ def test_unfit_table_is_one_line(claimed, monkeypatch, capsys, ending, spoil, re
         assert error.startswith(f"figures: {named} ") and reason in error
         assert error.endswith("; make it again with: python -m analysis theory_vs_simulation\n")
         assert error.count("\n") == 1
-    assert not (folder / "report").exists() and not (folder / "figures").exists()
+    assert not (folder / "figures").exists()
+    html = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    line = error.removeprefix("figures: ").strip()
+    assert html.count(f"<li>loss_curves: {escape(line)}</li>") == 1
+    assert html.count("<img ") == len(MAIN) - 1 and 'id="loss_curves"' not in html
 
 
 def test_command_draws_and_judges(folder, claimed, monkeypatch, capsys):

@@ -34,7 +34,7 @@ def address(tmp_path_factory):
     for module, size in TINY.values():
         module.run(size=size, folder=folder)
     claims.write(folder)
-    html, verdicts, _ = report.page(folder)
+    html, verdicts, _, _ = report.page(folder)
     assert verdicts["not run"] and verdicts.total() > verdicts["not run"]
     (folder / "index.html").write_text(html, encoding="utf-8")
     return (folder / "index.html").as_uri()

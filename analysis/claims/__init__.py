@@ -2,13 +2,14 @@
 
 Every study that can decide a statement has it here. ``python -m analysis claims`` reads the tables
 that are there and writes ``claims.csv``, which the report page and the README show first. A claim
-whose tables are missing is "not run".
+whose tables are missing, or cannot be used, is "not run".
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +26,19 @@ GROUPS: Mapping[str, tuple[Claim, ...]] = {
     "ReLU networks with one hidden layer": networks.RELU,
     "Deep networks": networks.DEEP,
 }
+Complain = Callable[[str], None]
+UNJUDGED = {"measured": "", "predicted": "", "slack": "", "size": "", "verdict": NOT_RUN}
 
 
-def gather(folder: Path | None = None) -> pd.DataFrame:
+def gather(folder: Path | None = None, complain: Complain = warnings.warn) -> pd.DataFrame:
     """Judge every claim by the tables there are.
 
     Parameters
     ----------
     folder : pathlib.Path, optional
         Where they are, ``results/`` by default.
+    complain : callable
+        Called with a line for every table that is there but cannot be used.
 
     Returns
     -------
@@ -41,43 +46,61 @@ def gather(folder: Path | None = None) -> pd.DataFrame:
         group, claim, kind, statement, source, measured, predicted, slack, verdict ("holds",
         "contradicted", "not shown", "not run"), size ("quick", "full", or "" where unknown),
         study and command (text).
-
-    Raises
-    ------
-    ValueError
-        A table lacks columns or rows that a claim is decided by; the message names it.
     """
     import pandas as pd
 
     read = Tables(store.RESULTS if folder is None else folder)
+    complaints: list[str] = []
+
+    def verdict(claim: Claim) -> dict[str, str]:
+        try:
+            return judged(claim, read)
+        except ValueError as error:
+            complaints.append(str(error))
+            return UNJUDGED
+
     rows = [
         {
             "group": group, "claim": claim.key, "kind": claim.kind, "statement": claim.statement,
-            "source": claim.source, **judged(claim, read), "study": claim.study,
+            "source": claim.source, **verdict(claim), "study": claim.study,
             "command": f"python -m analysis {claim.study}",
         }
         for group, claims in GROUPS.items()
         for claim in claims
     ]  # fmt: skip
+    for line in dict.fromkeys(complaints):
+        complain(line)
     return pd.DataFrame(rows)
 
 
 def judged(claim: Claim, tables: Tables) -> dict[str, str]:
-    """Return measured, predicted, slack, verdict and size of a claim."""
+    """Return measured, predicted, slack, verdict and size of a claim.
+
+    Raises
+    ------
+    ValueError
+        A table cannot be read, or lacks columns or rows that decide the claim; the message is one
+        line that names it.
+    """
     if not all(tables.has(name) for name in claim.tables):
-        return dict(zip(("measured", "predicted", "slack", "size"), [""] * 4, strict=True)) | {
-            "verdict": NOT_RUN
-        }
+        return UNJUDGED
+    again = f"make it again with: python -m analysis {claim.study}"
     try:
-        found: Judgement = claim.judge({name: tables.table(name) for name in claim.tables})
-    except (LookupError, ValueError) as error:
+        read = {name: tables.table(name) for name in claim.tables}
+        size = tables.size(claim.tables[0])
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}; {again}") from error
+    try:
+        found: Judgement = claim.judge(read)
+    except Exception as error:  # of any class: the columns of a foreign table hold anything
         names = ", ".join(f"{name}.csv" for name in claim.tables)
-        lacks = f"lacks {error.args[0]}" if isinstance(error, KeyError) else "has too few rows"
-        again = f"make it again with: python -m analysis {claim.study}"
+        lacks = f"cannot be judged ({' '.join(str(error).split())})"
+        if isinstance(error, LookupError | ValueError):
+            lacks = f"lacks {error.args[0]}" if isinstance(error, KeyError) else "has too few rows"
         raise ValueError(f"{names} {lacks}; {again}") from error
     return {
         "measured": found.measured, "predicted": found.predicted, "slack": found.slack,
-        "verdict": WORDS[found.holds], "size": tables.size(claim.tables[0]),
+        "verdict": WORDS[found.holds], "size": size,
     }  # fmt: skip
 
 
@@ -93,24 +116,37 @@ class Tables:
         return all((self.folder / f"{name}.{end}").is_file() for end in ("csv", "json"))
 
     def table(self, name: str) -> pd.DataFrame:
-        """Return a table; ValueError if it has no rows."""
+        """Return a table; ValueError if it cannot be read or has no rows."""
         import pandas as pd
 
         if name not in self._read:
-            self._read[name] = pd.read_csv(self.folder / f"{name}.csv")
+            try:
+                self._read[name] = pd.read_csv(self.folder / f"{name}.csv")
+            except ValueError as error:
+                reason = " ".join(str(error).split())
+                raise ValueError(f"{name}.csv cannot be read ({reason})") from None
         if self._read[name].empty:
-            raise ValueError(f"{name}.csv is empty")
+            raise ValueError(f"{name}.csv has too few rows")
         return self._read[name]
 
     def size(self, name: str) -> str:
-        """Return the size of the study that wrote a table, "" where it does not say."""
-        sidecar = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
-        return str(sidecar["provenance"].get("size", ""))
+        """Return the size of the study that wrote a table, "" where it does not say.
+
+        ValueError if its sidecar cannot be read.
+        """
+        try:
+            sidecar = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{name}.json cannot be read ({error})") from None
+        provenance = sidecar.get("provenance", {}) if isinstance(sidecar, dict) else None
+        if not isinstance(provenance, dict):
+            raise ValueError(f"{name}.json is no description of a table")
+        return str(provenance.get("size", ""))
 
 
-def write(folder: Path | None = None) -> pd.DataFrame:
-    """Judge every claim and write ``claims``; returns it."""
-    table = gather(folder)
+def write(folder: Path | None = None, complain: Complain = warnings.warn) -> pd.DataFrame:
+    """Judge every claim, with complaints as in :func:`gather`, and write ``claims``; returns it."""
+    table = gather(folder, complain)
     studies: Iterable[str] = dict.fromkeys(table["study"])
     store.write_table(
         "claims", table, {"studies": {name: STUDIES[name] for name in studies}},

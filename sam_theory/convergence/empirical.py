@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sam_theory._validate import checked_integer, checked_vector
+from sam_theory._validate import checked_integer, checked_vector, real_array
 from sam_theory.convergence.problems import Array
 from sam_theory.errors import InputError
 
@@ -106,15 +106,10 @@ def _checked(horizons: npt.ArrayLike, samples: npt.ArrayLike) -> tuple[Array, Ar
     T = checked_vector("horizons", horizons)
     if np.any(T < 0.0) or np.any(np.diff(T) <= 0.0):
         raise InputError("horizons must be >= 0 and strictly increasing")
-    try:
-        values = np.asarray(samples)
-    except ValueError:
-        raise InputError("samples is ragged: its rows differ in length") from None
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"samples must hold real numbers, not dtype {values.dtype}")
+    values = real_array("samples", samples)
     if values.ndim != 2 or len(values) == 0 or values.shape[1] != len(T):
         raise InputError(f"samples must have shape (seeds, {len(T)}), not {values.shape}")
-    return T, values.astype(np.float64)
+    return T, values
 
 
 def _slope(x: Array, y: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sam_theory._validate import checked_number
+from sam_theory._validate import checked_number, real_array
 from sam_theory.convergence.constants import Constants, bound
 from sam_theory.convergence.problems import Array, Problem
 from sam_theory.convergence.regression import _data
@@ -96,7 +96,7 @@ def factorization(
 def _factors(
     target: npt.ArrayLike, U: npt.ArrayLike, V: npt.ArrayLike, radius: float
 ) -> tuple[Array, Array, Array, float]:
-    M, first, second = (np.asarray(a, dtype=np.float64) for a in (target, U, V))
+    M, first, second = (real_array(name, a) for name, a in (("target", target), ("U", U), ("V", V)))
     if not (M.ndim == first.ndim == second.ndim == 2 and first.shape[1] == second.shape[1]):
         raise InputError(
             "target, U and V must be matrices, U and V with the same number of columns"

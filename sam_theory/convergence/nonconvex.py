@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from sam_theory._validate import checked_integer, checked_number, checked_vector
+from sam_theory._validate import checked_integer, checked_number, checked_vector, real_array
 from sam_theory.convergence.constants import Constants, bound, exact
 from sam_theory.convergence.problems import Problem
 from sam_theory.errors import InputError
@@ -56,11 +56,7 @@ def wave(
     """
     from sam_theory.convergence.objectives import COMPILED
 
-    Q = (
-        np.ones((1, 1))
-        if directions is None
-        else np.ascontiguousarray(directions, dtype=np.float64)
-    )
+    Q = np.ones((1, 1)) if directions is None else real_array("directions", directions)
     if Q.ndim != 2 or not np.allclose(Q @ Q.T, np.eye(len(Q)), atol=1e-12):
         raise InputError("directions must have orthonormal rows")
     n = len(Q)
@@ -167,7 +163,7 @@ def quadratic(
     if eigenvalues.size == 0 or not np.all(eigenvalues > 0.0):
         raise InputError("the spectrum must be positive")
     d = len(eigenvalues)
-    c = np.zeros((1, d)) if centers is None else np.ascontiguousarray(centers, dtype=np.float64)
+    c = np.zeros((1, d)) if centers is None else real_array("centers", centers)
     if c.ndim != 2 or c.shape[1] != d or not np.all(np.isfinite(c)):
         raise InputError(f"centers must be finite and have shape (n, {d})")
     spread = c - c.mean(axis=0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sam_theory._validate import real_array
 from sam_theory.convergence.constants import Constant, Constants
 from sam_theory.errors import InputError
 
@@ -95,7 +96,7 @@ class Problem:
         InputError
             w or examples do not fit, or the objective fails at w, which is named.
         """
-        point = np.array(w, dtype=np.float64)
+        point = np.array(real_array("w", w), dtype=np.float64)
         if point.shape != (self.d,):
             raise InputError(f"w must have shape ({self.d},), not {point.shape}")
         rows = np.arange(self.n) if examples is None else np.array(examples, dtype=np.int64)

@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sam_theory._threads import parallel_map
-from sam_theory._validate import checked_integer
+from sam_theory._validate import checked_integer, real_array
 from sam_theory.algorithms import Algorithm
-from sam_theory.convergence.problems import Array, Problem, shown
+from sam_theory.convergence.problems import Array, Problem, failed, shown
 from sam_theory.errors import InputError
 
 _SEEDS_PER_PART = 25
+MOST_STEPS = 10**15
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Check shapes and signs."""
-        gammas = np.ascontiguousarray(self.step_sizes, dtype=np.float64)
-        radii = np.ascontiguousarray(self.radii, dtype=np.float64)
+        gammas = real_array("step_sizes", self.step_sizes)
+        radii = real_array("radii", self.radii)
         if gammas.ndim != 1 or gammas.shape != radii.shape:
             raise InputError("step_sizes and radii must be vectors of one length")
         if not (np.all(np.isfinite(gammas)) and np.all(gammas > 0.0)):
@@ -146,7 +147,8 @@ def simulate(
     Raises
     ------
     InputError
-        An argument does not fit, or the objective is nan at a finite point, which is named.
+        An argument does not fit, or the objective fails or is nan at a finite point, which is
+        named.
 
     Examples
     --------
@@ -176,19 +178,39 @@ def simulate(
     recorded = np.full((count, len(times), 3), np.inf)
     worst = np.full((count, 2), -np.inf)
     status = np.zeros(count, dtype=np.int64)
-    loop, value, slope, region = _compiled(problem)
     plain = schedule.normalization == 0.0 or problem.p[0] == 0.0
-    direct = slope is not None and block == 1 and problem.region is None and plain
 
-    def part(first: int) -> None:
+    def run(functions: tuple[Any, Any, Any, Any], first: int, last: int) -> None:
+        loop, value, slope, region = functions
+        direct = slope is not None and block == 1 and problem.region is None and plain
         loop(
             value, slope or no_slope, region, problem.A, problem.y, problem.p,
-            starts, states, first, min(first + _SEEDS_PER_PART, count), batch, block,
+            starts, states, first, last, batch, block,
             schedule.step_sizes, schedule.radii, float(schedule.normalization), times, track,
             problem.region is not None, direct, points, recorded, worst, status,
         )  # fmt: skip
 
-    parallel_map(part, range(0, count, _SEEDS_PER_PART), threads)
+    compiled = _compiled(problem)
+
+    def part(first: int, last: int) -> None:
+        try:
+            run(compiled, first, last)
+        except InputError:
+            raise
+        except Exception as error:
+            # Compiled code cannot say where its objective failed: the run is repeated in Python.
+            if last == first + 1:
+                run(_guarded(problem), first, last)
+                reason = f"{type(error).__name__}: {error}"
+                raise InputError(f"{problem.name}: objective or gradient fails: {reason}") from None
+            for k in range(first, last):
+                part(k, k + 1)
+
+    parallel_map(
+        lambda first: part(first, min(first + _SEEDS_PER_PART, count)),
+        range(0, count, _SEEDS_PER_PART),
+        threads,
+    )
     return _runs(problem, times, track, points, recorded, worst, status)
 
 
@@ -216,10 +238,18 @@ def _runs(problem, times, track, points, recorded, worst, status):  # type: igno
     )
 
 
+def checked_horizon(steps: Any, least: int) -> int:
+    """Return a number of steps, at least ``least``, as an int; InputError otherwise."""
+    number = checked_integer("horizons", steps, least)
+    if number > MOST_STEPS:
+        raise InputError(f"horizons must be at most {MOST_STEPS}, not {number}")
+    return number
+
+
 def _horizons(horizons: Sequence[int], steps: int) -> npt.NDArray[np.int64]:
     if not isinstance(horizons, Iterable):
         raise InputError(f"horizons must be a sequence of integers, not {horizons!r}")
-    times = np.array([checked_integer("horizons", t, 0) for t in horizons], dtype=np.int64)
+    times = np.array([checked_horizon(t, 0) for t in horizons], dtype=np.int64)
     if times.size == 0 or np.any(np.diff(times) <= 0):
         raise InputError("horizons must be increasing integers >= 0")
     if times[-1] > steps:
@@ -228,7 +258,7 @@ def _horizons(horizons: Sequence[int], steps: int) -> npt.NDArray[np.int64]:
 
 
 def _starts(problem: Problem, start: npt.ArrayLike | None, count: int) -> Array:
-    chosen = np.asarray(problem.start if start is None else start, dtype=np.float64)
+    chosen = real_array("start", problem.start if start is None else start)
     if chosen.shape not in ((problem.d,), (count, problem.d)):
         raise InputError(
             f"start must have shape ({problem.d},) or ({count}, {problem.d}), not {chosen.shape}"
@@ -247,6 +277,22 @@ def _compiled(problem: Problem) -> tuple[Any, Any, Any, Any]:
         compiled = problem.value
         return runs_kernel.run_seeds, compiled.kernel, compiled.slope, region
     return _in_python(runs_kernel), problem.value, None, getattr(region, "py_func", region)
+
+
+def _guarded(problem: Problem) -> tuple[Any, Any, Any, Any]:
+    """Return the same all in Python; the objective's failures name the point."""
+    from sam_theory.convergence import objectives, runs_kernel
+
+    def value(w, examples, A, y, p, out):  # type: ignore[no-untyped-def]
+        try:
+            return problem.value(w, examples, A, y, p, out)
+        except InputError:
+            raise
+        except Exception as error:
+            raise failed(w, error) from None
+
+    region = objectives.everywhere if problem.region is None else problem.region
+    return _in_python(runs_kernel), value, None, getattr(region, "py_func", region)
 
 
 def _in_python(module: ModuleType) -> Any:

@@ -213,7 +213,8 @@ def load(path: str | Path) -> Problem:
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"{path}: no such file")
+        kind = "is a directory, not a file" if file.is_dir() else "no such file"
+        raise InputError(f"{path}: {kind}")
     spec = importlib.util.spec_from_file_location("sam_theory_user_problem", file)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")

@@ -13,6 +13,7 @@ from sam_theory.algorithms import Algorithm
 from sam_theory.convergence.checks import check_minimum, check_problem
 from sam_theory.convergence.empirical import empirical_rate
 from sam_theory.convergence.problems import Array, Problem
+from sam_theory.convergence.runs import checked_horizon
 from sam_theory.convergence.theorems import Measurement, Setup, Theorem
 from sam_theory.errors import InputError
 
@@ -139,7 +140,7 @@ def _times(theorem: Theorem, horizons: Sequence[int] | None) -> npt.NDArray[np.i
     lowest = min(theorem.horizons[0], 1)
     if not isinstance(chosen, Iterable):
         raise InputError(f"horizons must be a sequence of integers, not {chosen!r}")
-    times = np.array([checked_integer("horizons", T, lowest) for T in chosen], dtype=np.int64)
+    times = np.array([checked_horizon(T, lowest) for T in chosen], dtype=np.int64)
     if times.size == 0 or np.any(np.diff(times) <= 0):
         raise InputError("horizons must be increasing integers")
     return times

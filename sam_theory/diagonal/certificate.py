@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._threads import single_threaded
-from .._validate import checked_matrix, checked_vector
+from .._validate import checked_matrix, checked_vector, real_array
 from ..design import Array, Matrix
 from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
@@ -137,7 +137,7 @@ def certify(
     matrix = checked_matrix(X)
     space = find_row_space(matrix, checked_vector("y", y))
     d = matrix.shape[1]
-    candidate = np.asarray(beta, dtype=np.float64)
+    candidate = real_array("beta", beta)
     if candidate.shape != (d,) or not np.all(np.isfinite(candidate)):
         raise InputError(f"beta must be {d} finite numbers, got shape {candidate.shape}")
     scale = checked_coordinates("alpha", alpha, d)

@@ -20,6 +20,7 @@ from .newton import Array
 from .tableau import Tableau, radau_tableau
 from .tail import tail
 
+_getrf, _getrs = linalg.get_lapack_funcs(("getrf", "getrs"), dtype=np.complex128)
 _NEWTON_STEPS = 12
 _RESCALED_BELOW = 1e-7
 _VANISHED = 1e-6
@@ -98,7 +99,8 @@ class Linearization:
     def factorize(self, factors: Array) -> list[tuple[Array, Array]]:
         """LU factors of I - factor V U for each (complex or real) factor."""
         eye = np.eye(self.inner_size)
-        return [linalg.lu_factor(eye - c * self.core, check_finite=False) for c in factors]
+        # LAPACK itself: lu_factor warns of a singular matrix, which a step far too long may have.
+        return [_getrf(eye - c * self.core)[:2] for c in factors]
 
     def solve(self, factors: Array, lu: list[tuple[Array, Array]], rhs: Array) -> Array:
         """Return (I - factor J)^-1 rhs row by row; factors (q,), rhs (q, n+d) complex."""
@@ -107,7 +109,7 @@ class Linearization:
         inner = self.to_inner(*self._split(both))
         z = inner[:q] + 1j * inner[q:]
         for row in range(q):
-            z[row] = factors[row] * linalg.lu_solve(lu[row], z[row], check_finite=False)
+            z[row] = factors[row] * _getrs(*lu[row], z[row])[0]
         back = self.to_rates(np.vstack([z.real, z.imag]))
         return rhs + back[:q] + 1j * back[q:]
 
@@ -185,6 +187,11 @@ class CoupledIntegrator:
 
     def _step(self, stop: float) -> bool:
         """Take one step, not beyond stop; False if the step size collapses."""
+        # Where a block's gradient vanishes nothing is finite, and the attempt is refused.
+        with np.errstate(all="ignore"):
+            return self._attempts(stop)
+
+    def _attempts(self, stop: float) -> bool:
         table, field, tol = radau_tableau(), self.field, self.tol
         s = len(table.nodes)
         target = 0.1 * tol ** ((s + 1) / (2 * s))

@@ -37,6 +37,7 @@ from .._threads import single_threaded
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
+from ..row_space import MAGNITUDES
 from .descent_loop import Record, Status, Trainer
 from .descent_plan import Phase, Plan, RowStream, make_plan
 from .lane_loop import LaneRun
@@ -185,7 +186,8 @@ class Descent:
         Raises
         ------
         InputError
-            Unknown ``at``; the run diverged (for "labels"); a weight is exactly zero.
+            Unknown ``at``; the run diverged (for "labels"); a weight is exactly zero; the largest
+            entry of X beta_T is outside 1e-100 .. 1e100 (for "reached").
         """
         if at not in ("labels", "reached"):
             raise InputError(f'at must be "labels" or "reached", not {at!r}')
@@ -194,6 +196,9 @@ class Descent:
         if self.vanished.any():
             j = int(np.flatnonzero(self.vanished)[0])
             raise InputError(f"a weight of coordinate {j} is exactly zero: no limit is defined")
+        reached = _product(self.data.X, self.beta) if at == "reached" else None
+        if reached is not None:
+            _check_reached(float(np.max(np.abs(reached))))
         mixed = len({phase.algorithm.rho for phase in self.phases}) > 1
         return solve_limit(
             self.data,
@@ -201,7 +206,7 @@ class Descent:
             algorithm=self.algorithm,
             log_alpha_effective=self.log_alpha_effective,
             shift=self.shift,
-            y=_product(self.data.X, self.beta) if at == "reached" else None,
+            y=reached,
             delta=np.full(self.data.d, np.nan) if mixed else None,
         )
 
@@ -325,6 +330,14 @@ def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
         _history=(*history, *trainer.history),
         _stream=plan.stream.left(),
     )
+
+
+def _check_reached(size: float) -> None:
+    low, high = MAGNITUDES
+    if size and not low <= size <= high:
+        raise InputError(
+            f"the run has reached labels X beta of at most {size:.3g}, outside {low:g} .. {high:g}"
+        )
 
 
 @single_threaded

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._validate import checked_integer, checked_number, real_array
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
@@ -193,7 +194,7 @@ def _phases(data: Regression, stretch: tuple[Any, Any, Any], phases: Any) -> tup
         return (_phase(data, stretch, ""),)
     if any(value is not None for value in stretch):
         raise InputError("phases excludes algorithm, step_size and steps")
-    if not isinstance(phases, Iterable):
+    if not isinstance(phases, Iterable) or getattr(phases, "ndim", 1) == 0:
         raise InputError("phases must be a sequence of (algorithm, step_size, steps)")
     checked = []
     for index, entry in enumerate(phases):
@@ -215,10 +216,7 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
         raise InputError(f"{where}steps must be between 1 and {MOST_STEPS}, not {count}")
     if isinstance(step_size, float) and 0.0 < step_size < math.inf:
         return Phase(algorithm, step_size, count)
-    try:
-        sizes = np.array(step_size, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where}step_size must be a number or an array of them") from None
+    sizes = np.array(real_array("step_size", step_size, where), dtype=np.float64)
     if sizes.ndim and sizes.shape != (count,):
         raise InputError(f"{where}step_size has shape {sizes.shape}, expected ({count},) for steps")
     bad = ~(np.isfinite(sizes) & (sizes > 0.0))
@@ -232,10 +230,8 @@ def _phase(data: Regression, entry: tuple[Any, ...], where: str) -> Phase:
 def _marks(record: Any, first: int, last: int) -> Rows:
     if record is None:
         return np.array([last], dtype=np.int64)
-    if np.ndim(record) == 0:
-        every = _integer("record", record)
-        if every < 1:
-            raise InputError(f"record must be >= 1, not {every}")
+    if real_array("record", record).ndim == 0:
+        every = checked_integer("record", record, 1, MOST_STEPS)
         steps = np.arange(first // every + 1, last // every + 1, dtype=np.int64) * every
     else:
         steps = _integers("record", record).ravel()
@@ -283,6 +279,7 @@ def _batches(n: int, stochastic: list[Phase], batches: Any) -> Rows:
 
 
 def _integers(name: str, value: Any) -> Rows:
+    real_array(name, value)
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         raise InputError(f"{name} must hold integers, not dtype {array.dtype}")
@@ -299,10 +296,7 @@ def _integer(name: str, value: Any) -> int:
 
 
 def _nonnegative(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number >= 0, not {value!r}") from None
-    if not (math.isfinite(number) and number >= 0.0):
-        raise InputError(f"{name} must be finite and >= 0, not {number:g}")
+    number = checked_number(name, value)
+    if number < 0.0:
+        raise InputError(f"{name} must be >= 0, not {number:g}")
     return number

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..regression import Regression
 from ..row_space import find_row_space
 from .certificate import Certificate
-from .minimizer import ALPHA_RANGE, minimize_on_rows
+from .minimizer import ALPHA_RANGE, check_shift, minimize_on_rows
 from .newton import as_coordinates
 from .sharpness import largest_and_trace
 
@@ -151,6 +151,7 @@ def solve_limit(
     """
     space = data.row_space if y is None else find_row_space(data.X, y)
     displacement = np.zeros(data.d) if shift is None else shift
+    check_shift(displacement)
     found = minimize_on_rows(data.X, space, log_alpha_effective, displacement, start)
     return describe(
         data,
@@ -204,10 +205,7 @@ def describe(
 
 def initial_scale(alpha: npt.ArrayLike, d: int) -> Array:
     """Return alpha as a (d,) array; InputError unless it is positive and in range."""
-    try:
-        scale = as_coordinates(alpha, d)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"alpha must be a positive number or {d} of them") from None
+    scale = as_coordinates("alpha", alpha, d)
     low, high = ALPHA_RANGE
     if ((scale >= low) & (scale <= high)).all():
         return scale

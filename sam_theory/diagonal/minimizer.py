@@ -25,6 +25,8 @@ from .newton import checked_coordinates, solve_dual
 from .newton_steps import entropy_curve
 
 ALPHA_RANGE = (1e-150, 1e6)
+LARGEST_SHIFT = 300.0
+"""Beyond it the squares of sinh(shift), which the normal matrix holds, leave double precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ def minimize_potential(
     alpha : array_like, scalar or shape (d,)
         Scale of the potential, 1e-150 to 1e6, units of beta^(1/2).
     shift : array_like, shape (d,), optional
-        Displacement of the mirror image, dimensionless.
+        Displacement of the mirror image, -300 to 300, dimensionless.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def minimize_potential(
     Raises
     ------
     InputError
-        If a shape does not fit, a value is not finite, or alpha is outside its range.
+        If a shape does not fit, a value is not finite, or alpha or shift is outside its range.
 
     Examples
     --------
@@ -99,12 +101,21 @@ def minimize_potential(
     space = find_row_space(matrix, checked_vector("y", y))
     d = matrix.shape[1]
     displacement = checked_coordinates("shift", 0.0 if shift is None else shift, d)
+    check_shift(displacement)
     scale = checked_coordinates("alpha", alpha, d)
     low, high = ALPHA_RANGE
     if np.any((scale < low) | (scale > high)):
         bad = scale[(scale < low) | (scale > high)][0]
         raise InputError(f"alpha must lie between {low:g} and {high:g}, got {bad:g}")
     return minimize_on_rows(matrix, space, np.log(scale), displacement)
+
+
+def check_shift(shift: Array) -> None:
+    """InputError where an entry is nan or beyond what double precision can hold."""
+    beyond = shift[~(np.abs(shift) <= LARGEST_SHIFT)]
+    if beyond.size:
+        bound = f"between {-LARGEST_SHIFT:g} and {LARGEST_SHIFT:g}"
+        raise InputError(f"shift must lie {bound}, got {beyond[0]:g}")
 
 
 def minimize_on_rows(

@@ -23,8 +23,16 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
+from .._validate import real_array
 from ..design import Array as Array
-from ..design import Matrix, product, row_largest, transposed_product, triangle
+from ..design import (
+    Matrix,
+    absolute_product,
+    product,
+    row_largest,
+    transposed_product,
+    triangle,
+)
 from ..errors import InputError
 from .compensated import dual_image, residual_pair
 from .newton_steps import (
@@ -37,7 +45,6 @@ from .newton_steps import (
     QUIET,
     SEARCH,
     SETTLED,
-    SLOPES,
     STEP,
     UNITS,
     UNSOLVED,
@@ -55,6 +62,7 @@ _PLAIN_BELOW = 1e-6
 _FIRST_DESCENT = 10.0
 _LEAST_DESCENT = 0.1
 _STAGE_STEPS = 60
+_SLACK = 2.0**20  # of the bound on theta, which many columns of other sizes make a loose one
 _REDUCTIONS = (0.1, 1e-4)  # of the error of a step, before and where Newton's are small
 
 
@@ -78,7 +86,18 @@ class _Problem:
         self.log_scale = 2.0 * log_alpha - math.log(2.0)
         self.scale = 0.5 * np.exp(2.0 * log_alpha)
         self.zero = np.zeros(X.shape[1])
-        self.still_below = 2.0**-50 * (1.0 + float(np.max(np.abs(shift))))
+        self.still_below = 2.0**-50 * (self._least_angle() + float(np.max(np.abs(shift))))
+
+    def _least_angle(self) -> float:
+        """Return what max |theta| is at least, times _SLACK, and at most 1; 0 for y = 0.
+
+        |y_i| <= size_i sum_j A_j sinh |theta_j|.
+        """
+        most = float(np.max(np.abs(self.y) / self.size))
+        if most == 0.0:
+            return 0.0
+        log_sum = float(np.max(self.log_scale)) + math.log(self.X.shape[1])
+        return math.exp(min(math.log(_SLACK) + math.log(most) - log_sum, 0.0))
 
     def point(self, theta: Array) -> tuple[Array, Array]:
         beta, slope = np.empty_like(theta), np.empty_like(theta)
@@ -166,8 +185,10 @@ class _Search:
         for other in (self.corrected, self.best):
             smaller = float(np.max(np.abs(p.residual(other))))
             beta, misfit = (other, smaller) if smaller <= misfit else (beta, misfit)
-        resolved = _FITTED * np.sum(np.abs(beta)) + 2.0**-40 * self.numbers[SLOPES]
-        return self._solution(beta, misfit <= float(np.max(p.size) * resolved))
+        # By columns: the largest of beta may belong to columns far smaller than the others.
+        angle = np.minimum(np.abs(self.theta) + np.abs(p.shift), 1.0)
+        unsure = _FITTED * np.abs(beta) + 2.0**-40 * self.slope * angle
+        return self._solution(beta, misfit <= float(np.max(absolute_product(p.X, unsure))))
 
     def _solution(self, beta: Array, converged: bool) -> DualSolution:
         return DualSolution(beta, self.mu, self.low, self.iterations, converged)
@@ -236,10 +257,7 @@ def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSoluti
 
 def checked_coordinates(name: str, value: Any, d: int) -> Array:
     """Return a scalar or (d,) array as (d,) float64; InputError unless finite, alpha positive."""
-    try:
-        array = as_coordinates(value, d)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number or {d} numbers") from None
+    array = as_coordinates(name, value, d)
     if not np.all(np.isfinite(array)):
         raise InputError(f"{name} must be finite")
     if name == "alpha" and not np.all(array > 0.0):
@@ -247,8 +265,11 @@ def checked_coordinates(name: str, value: Any, d: int) -> Array:
     return array
 
 
-def as_coordinates(value: Any, d: int) -> Array:
-    """Return value broadcast to a fresh (d,) float64 array."""
+def as_coordinates(name: str, value: Any, d: int) -> Array:
+    """Return value broadcast to a fresh (d,) float64 array; InputError if it is not numbers."""
     if isinstance(value, float):
         return np.full(d, value)
-    return np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), (d,)))
+    numbers = real_array(name, value)
+    if numbers.shape not in ((), (1,), (d,)):
+        raise InputError(f"{name} must be a number or {d} numbers, not shape {numbers.shape}")
+    return np.array(np.broadcast_to(numbers, (d,)), dtype=np.float64)

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from .._validate import together
+from .._validate import real_array, together
 from ..errors import InputError
 from . import formulas
 
@@ -377,10 +377,7 @@ def _apply(fill: Any, *arguments: Array) -> Array:
 
 
 def _finite(name: str, value: npt.ArrayLike) -> Array:
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must hold real numbers") from None
+    array = np.asarray(real_array(name, value), dtype=np.float64)
     if not np.all(np.isfinite(array)):
         raise InputError(f"{name} must be finite")
     return array

@@ -9,10 +9,16 @@ import numpy as np
 from sam_theory.diagonal.certificate import Certificate
 from sam_theory.diagonal.descent import Descent
 from sam_theory.diagonal.limit import ImplicitBias
+from sam_theory.errors import InputError
 from sam_theory.output import Report
 from sam_theory.regression import Regression
 
 _SHOWN = 12
+_NO_CERTIFICATE = {
+    "no_interpolation": "the flow has no zero-loss limit that theory describes",
+    "singular": "the flow is not defined to the end",
+    "max_steps": "the flow was stopped before its limit; beta is its last point",
+}
 
 
 def limit_report(data: Regression, limit: ImplicitBias) -> Report:
@@ -45,7 +51,7 @@ def run_report(run: Descent) -> Report:
 def comparison(data: Regression, limit: ImplicitBias, run: Descent) -> Report:
     """Return theory beside simulation beside the finite-step identity."""
     names = _names(data)
-    identity, reached = run.limit(), run.limit(at="reached")
+    identity, (own, own_line) = run.limit(), _own_identity(run)
     header = ["coordinate", "theory", "simulation", "difference", "identity", "error_bound"]
     bounds = _bounds(limit)
     rows = [
@@ -59,7 +65,6 @@ def comparison(data: Regression, limit: ImplicitBias, run: Descent) -> Report:
         ]
         for j in range(data.d)
     ]
-    own = float(np.max(np.abs(reached.beta - run.beta)))
     text = [
         "theory",
         *_summary(data, limit),
@@ -69,7 +74,7 @@ def comparison(data: Regression, limit: ImplicitBias, run: Descent) -> Report:
         "   (step size, and training not finished)",
         f"max |identity - theory|              {_gap(identity.beta, limit.beta):.3e}"
         "   (step size alone)",
-        f"max |simulation - identity reached|  {own:.3e}   (rounding: the identity is exact)",
+        f"max |simulation - identity reached|  {own_line}",
         f"finite-step shift, max               {np.max(np.abs(run.shift)):.3e}",
         "",
         *_largest(header, rows, limit.beta),
@@ -84,6 +89,15 @@ def comparison(data: Regression, limit: ImplicitBias, run: Descent) -> Report:
         },
     }
     return Report("\n".join(text), header, rows, content)
+
+
+def _own_identity(run: Descent) -> tuple[float, str]:
+    """Return how far the run is from the identity at the labels it has reached, and a line."""
+    try:
+        own = _gap(run.limit(at="reached").beta, run.beta)
+    except InputError as error:
+        return float("nan"), f"not computed: {error}"
+    return own, f"{own:.3e}   (rounding: the identity is exact)"
 
 
 def _names(data: Regression) -> list[str]:
@@ -124,7 +138,7 @@ def _summary(data: Regression, limit: ImplicitBias) -> list[str]:
         f"{limit.alpha_effective_error:.1e})",
     ]
     if limit.certificate is None:
-        lines.append("no certificate: the flow has no zero-loss limit that theory describes")
+        lines.append(f"no certificate: {_NO_CERTIFICATE[limit.status]}")
     else:
         lines += ["certificate:", *("  " + line for line in limit.certificate.lines())]
     return lines

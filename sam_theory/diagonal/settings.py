@@ -186,7 +186,7 @@ def _common(value: Any) -> float:
 
 def checked_settings(settings: Iterable[Setting]) -> tuple[Setting, ...]:
     """Return the settings as a tuple; InputError names one that is not a Setting."""
-    if not isinstance(settings, Iterable):
+    if not isinstance(settings, Iterable) or getattr(settings, "ndim", 1) == 0:
         raise InputError("settings must be a sequence of Setting")
     chosen = tuple(settings)
     for index, setting in enumerate(chosen):

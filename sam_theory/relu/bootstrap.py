@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .._validate import checked_integer, checked_number
+from .._validate import checked_integer, checked_number, real_array
 from ..errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -153,7 +153,7 @@ def _interval(mean: float, means: Array, confidence: float) -> Interval:
 
 
 def _checked(name: str, values: npt.ArrayLike) -> Array:
-    numbers = np.asarray(values, dtype=np.float64)
+    numbers = real_array(name, values)
     if numbers.ndim != 1 or numbers.size < 2:
         raise InputError(f"{name} must hold one number for each of at least two seeds")
     if not np.all(np.isfinite(numbers)):

@@ -64,6 +64,8 @@ def relu(arguments: argparse.Namespace, show: Show) -> int:
     InputError
         A flag, the data or an output cannot be used, or a run diverged.
     """
+    import numpy as np
+
     from sam_theory import output
     from sam_theory.progress import Bar
     from sam_theory.relu import complexity
@@ -76,11 +78,13 @@ def relu(arguments: argparse.Namespace, show: Show) -> int:
     if not arguments.rho > 0.0:
         raise InputError(f"--rho must be > 0, not {arguments.rho:g}")
     data = load(arguments)
-    chosen, step_size = entries(arguments, data)
-    with Bar("training") as bar:
-        table, _ = complexity.compare(
-            data, chosen, rho=arguments.rho, threads=arguments.threads, progress=bar
-        )
+    # What overflows is refused by its name when it is averaged.
+    with np.errstate(all="ignore"):
+        chosen, step_size = entries(arguments, data)
+        with Bar("training") as bar:
+            table, _ = complexity.compare(
+                data, chosen, rho=arguments.rho, threads=arguments.threads, progress=bar
+            )
     summary = complexity.summarize(table)
     differences = complexity.paired_differences(table, base="ERM")
     content = {

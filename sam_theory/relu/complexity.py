@@ -235,6 +235,11 @@ def summarize(table: pd.DataFrame, *, measures: Sequence[str] = MEASURES) -> pd.
     pandas.DataFrame
         name, kind, rho, measure, seeds, mean, low, high: 95 % percentile interval of 10,000
         resamples. Measures that are nan throughout are left out.
+
+    Raises
+    ------
+    InputError
+        A measure is not finite for some of the seeds, or there is one seed only.
     """
     import pandas as pd
 
@@ -243,6 +248,8 @@ def summarize(table: pd.DataFrame, *, measures: Sequence[str] = MEASURES) -> pd.
         for column in ("objective", *measures):
             if part[column].isna().all():
                 continue
+            if not np.isfinite(part[column]).all():
+                raise InputError(f"{column} of {name} is not finite: rescale the data")
             found = bootstrap.mean_interval(part[column])
             known = {"name": name, "kind": kind, "rho": rho, "measure": column, "seeds": len(part)}
             rows.append(known | asdict(found))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validate import checked_number
+from .._validate import checked_number, real_array
 from ..errors import InputError
 from .network import Network
 
@@ -235,7 +235,7 @@ def least_variation(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     InputError
         The arrays do not fit, or two x are equal.
     """
-    places, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    places, values = real_array("x", x), real_array("y", y)
     if places.ndim != 1 or places.shape != values.shape or places.size < 2:
         raise InputError("x and y must be arrays of one dimension and of the same length >= 2")
     order = np.argsort(places)
@@ -329,7 +329,7 @@ def measure_geometry(
     InputError
         The shapes do not fit, X has no rows; in dimension 1, all x are equal.
     """
-    rows = np.asarray(X, dtype=np.float64)
+    rows = np.asarray(real_array("X", X), dtype=np.float64)
     on = network.preactivations(rows) > 0.0
     if not len(on):
         raise InputError("X has no rows: a network is measured on at least one example")

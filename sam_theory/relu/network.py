@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validate import checked_generator, checked_integer, checked_number
+from .._validate import checked_generator, checked_integer, checked_number, real_array
 from ..errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -108,7 +108,7 @@ class Network:
 
     def preactivations(self, X: npt.ArrayLike) -> Array:
         """Return w_j . x_i + b_j, shape (n, width), for X of shape (n, d), or (n,) if d = 1."""
-        rows = np.asarray(X, dtype=np.float64)
+        rows = np.asarray(real_array("X", X), dtype=np.float64)
         if rows.ndim == 1 and self.d == 1:
             rows = rows[:, None]
         if rows.ndim != 2 or rows.shape[1] != self.d:
@@ -191,10 +191,7 @@ def random_network(
 
 
 def _checked(name: str, value: Any, dimensions: int) -> Array:
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be an array of numbers") from None
+    array = np.array(real_array(name, value), dtype=np.float64)
     if array.ndim != dimensions:
         form = "(width, d)" if dimensions == 2 else "one"
         raise InputError(f"{name} has {array.ndim} dimensions, expected {form}")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .._validate import checked_integer, checked_number
+from .._validate import checked_integer, checked_number, real_array
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
@@ -150,6 +150,7 @@ def _record(record: Any, steps: int) -> Any:
         return None
     if np.ndim(record) == 0:
         return checked_integer("record", record, 1)
+    real_array("record", record)
     marks = np.asarray(record)
     if marks.ndim != 1 or marks.dtype.kind not in "iu":
         raise InputError("record must be an integer or a list of integers")

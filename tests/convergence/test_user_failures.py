@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from numba import njit
 
 import sam_theory as st
 from sam_theory import convergence as rates
@@ -147,3 +148,32 @@ def test_minimum_above_the_start_is_refused():
     with pytest.raises(st.InputError, match=r"minimum = 1.2 exceeds L\(start\) = 1.09453"):
         barrier(minimum=1.2)
     assert barrier(minimum=1.5 - math.log(1.5)).n == 1
+
+
+@pytest.mark.parametrize("fails", ["objective", "gradient"])
+@pytest.mark.parametrize("n", [None, 3])
+def test_failure_in_a_compiled_run_names_the_point(fails, n):
+    """The second seed of three alone leaves the domain w > 0."""
+    of_objective = fails == "objective"
+
+    @njit
+    def objective(w, i=0):
+        if of_objective and w[0] <= 0.0:
+            raise ValueError("outside the domain")
+        return w[0] - math.log(abs(w[0]))
+
+    @njit
+    def gradient(w, i=0):
+        if not of_objective and w[0] <= 0.0:
+            raise ValueError("outside the domain")
+        return 1.0 - 1.0 / w
+
+    problem = rates.claim(
+        objective, gradient, start=[1.5], beta=4.0, minimum=1.0, n=n, variance=0.0
+    )
+    schedule = rates.Schedule([9.0] * 4, [0.0] * 4)
+    with pytest.raises(st.InputError, match=r"fails at w = \(-1.5\): ValueError: outside the"):
+        rates.simulate(
+            problem, schedule, horizons=[4], seeds=3, start=[[1.0], [1.5], [1.0]],
+            batch_size=None if n is None else 1, track=False,
+        )  # fmt: skip

@@ -278,7 +278,7 @@ def test_progress_and_frame():
         ({"alpha": 0.0}, "alpha must be positive"),
         ({"alpha": 1e200}, "alpha must lie between"),
         ({"alpha": 1e-200}, "alpha must lie between"),
-        ({"alpha": [0.1, 0.2]}, "alpha must be a positive number or 30"),
+        ({"alpha": [0.1, 0.2]}, "alpha must be a number or 30 numbers"),
         ({"algorithm": st.m_sam(0.1, 3)}, "m = 3 does not divide n = 20"),
         ({"algorithm": st.m_sam(0.1, 40)}, "m = 40 exceeds n = 20"),
         ({"algorithm": "gd"}, "algorithm must be an Algorithm"),

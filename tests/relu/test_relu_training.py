@@ -327,7 +327,7 @@ def test_networks_that_do_not_fit_are_refused():
         ("hidden_bias has length 1 but hidden_weights has 2 rows", ([[1], [2]], [0], [0, 0])),
         ("output_weights has an entry that is nan", ([[1]], [0], [np.nan])),
         (r"hidden_weights has 1 dimensions, expected \(width, d\)", ([1, 2], [0, 0], [0, 0])),
-        ("hidden_bias must be an array of numbers", ([[1]], ["a"], [0])),
+        ("hidden_bias must hold real numbers", ([[1]], ["a"], [0])),
     ):
         with pytest.raises(InputError, match=message):
             relu.Network(*arguments)
