@@ -97,6 +97,12 @@ def test_a_measure_that_overflows_is_named(tmp_path, capsys):
     assert "is not finite: rescale the data" in error and " values " not in error
 
 
+def test_a_folder_for_images_that_come_from_a_package_is_refused(tmp_path, capsys):
+    command = ["train", "--output", str(tmp_path / "run"), "--data-dir", str(tmp_path)]
+    assert main([*command, "--dataset", "digits", "--epochs", "1", "--model-width", "2"]) == 2
+    assert "digits comes from a package: data_dir does not apply" in capsys.readouterr().err
+
+
 ZERO = {
     "no labels": (X, np.zeros(4)),
     "nothing": (np.zeros((3, 4)), np.zeros(3)),

@@ -239,6 +239,8 @@ def load(name: str, data_dir: str | PathLike[str] | None = None) -> DataSet:
 def load_known(name: str, known: Known, data_dir: str | PathLike[str] | None = None) -> DataSet:
     """Load a data set by its description; see :func:`load`."""
     if known.package is not None:
+        if data_dir is not None:
+            raise InputError(f"{name} comes from a package: data_dir does not apply")
         assert known.classes is not None
         parts = packaged.cut(known.package(), known.classes)
     else:
