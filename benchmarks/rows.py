@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,7 +57,6 @@ class Row:
     ratio, error_ratio : float
         The contender's time and error over ours; nan for our own rows.
     runs : int
-    aside : tuple of float
     spread, cores : float
         See :class:`benchmarks.timing.Timing`.
     checks : tuple of Check
@@ -74,7 +73,6 @@ class Row:
     ratio: float = NAN
     error_ratio: float = NAN
     runs: int = 0
-    aside: tuple[float, ...] = ()
     spread: float = NAN
     cores: float = NAN
     checks: tuple[Check, ...] = ()
@@ -114,7 +112,7 @@ def compare(
     against: str,
     required: Mapping[str, tuple[float, float]] | None = None,
     rounds: int = ROUNDS,
-    counts: Callable[[Sequence[float]], bool] | None = None,
+    short: bool = True,
 ) -> list[Row]:
     """Measure contenders in turn, ours first, and return their rows.
 
@@ -126,10 +124,10 @@ def compare(
         Ours first.
     required : mapping, optional
         Contender's name -> smallest ratio of times and of errors; 0 asks for nothing.
-    rounds, counts
+    rounds, short
         As in :func:`benchmarks.timing.interleave`.
     """
-    timings = interleave(contenders, rounds, counts)
+    timings = interleave(contenders, rounds, short)
     ours, wanted = timings[0], required or {}
     rows = [_row(group, work, ours, against)]
     for timing in timings[1:]:
@@ -161,7 +159,6 @@ def _row(
         ratio=ratio,
         error_ratio=errors,
         runs=len(timing.samples),
-        aside=timing.aside,
         spread=timing.spread,
         cores=timing.cores,
         checks=checks,

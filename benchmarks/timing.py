@@ -3,7 +3,6 @@
 Every round calls each contender once (short calls several times, and divides). The first call of
 each warms up and is dropped, unless it lasts so long that nothing in it is warming up. Noise that
 comes and goes falls on all of them alike, and the median of the rounds ignores what hits one.
-Where a claim presupposes something of the machine, rounds in which that fails are set aside.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ LONG = 10.0
 ENOUGH = 4.0
 ROUNDS = 7
 FEWEST = 3
-TRIES = 4
 
 
 class Answer(NamedTuple):
@@ -73,8 +71,6 @@ class Timing:
     cores : float
         Processor seconds per second while it ran; nan where they are not seen.
     note : str
-    aside : tuple of float
-        Seconds of the rounds that did not count.
     """
 
     name: str
@@ -82,7 +78,6 @@ class Timing:
     error: float
     cores: float
     note: str = ""
-    aside: tuple[float, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -104,7 +99,6 @@ class _Run:
 
     contender: Contender
     samples: list[float] = field(default_factory=list)
-    aside: list[float] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     wall: float = 0.0
     cpu: float = 0.0
@@ -134,16 +128,16 @@ class _Run:
     def end(self) -> Timing:
         """Return what was measured."""
         error = max(self.errors) if self.errors else float("nan")
-        pieces, seen = self.contender.pieces, self.contender.here and self.wall > 0.0
-        samples, aside = (tuple(s / pieces for s in some) for some in (self.samples, self.aside))
+        samples = tuple(sample / self.contender.pieces for sample in self.samples)
+        seen = self.contender.here and self.wall > 0.0
         cores = self.cpu / self.wall if seen else float("nan")
-        return Timing(self.contender.name, samples, error, cores, self.note, aside)
+        return Timing(self.contender.name, samples, error, cores, self.note)
 
 
 def interleave(
     contenders: Sequence[Contender],
     rounds: int = ROUNDS,
-    counts: Callable[[Sequence[float]], bool] | None = None,
+    short: bool = True,
     *,
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.process_time,
@@ -157,9 +151,8 @@ def interleave(
     rounds : int
         Samples of each. A contender other than the first stops after three once they add up to
         four seconds, and after one that took more than ten, which its note says.
-    counts : callable, optional
-        Says of the seconds of a round, one per contender, whether it counts; others are set aside,
-        nobody is cut short, and up to four times as many rounds are made.
+    short : bool
+        Whether contenders may be cut short so; otherwise each is in every round.
     clock, cpu_clock : callable
         Seconds, of the wall and of the processor.
 
@@ -169,7 +162,7 @@ def interleave(
         In the order of the contenders. One that raised :class:`PeerError` has no samples.
     """
     runs = [_Run(contender) for contender in contenders]
-    for turn in range(1 + rounds * (TRIES if counts else 1)):
+    for turn in range(rounds + 1):
         for run in runs:
             if run.over:
                 continue
@@ -184,22 +177,10 @@ def interleave(
                 run.samples, run.errors, run.over = [], [], True
                 run.note = str(failure)
                 continue
-            if turn > 0 or not counts:
-                run.samples.append(seconds)
-            if run is not runs[0] and not counts:
+            run.samples.append(seconds)
+            if short and run is not runs[0]:
                 run.over = run.has_enough(rounds)
-        if counts and turn > 0:
-            _judge([run for run in runs if not run.over], counts)
-            if len(runs[0].samples) == rounds:
-                break
     return [run.end() for run in runs]
-
-
-def _judge(runs: Sequence[_Run], counts: Callable[[Sequence[float]], bool]) -> None:
-    """Set the last round aside unless it counts."""
-    if not counts([run.samples[-1] / run.contender.pieces for run in runs]):
-        for run in runs:
-            run.aside.append(run.samples.pop())
 
 
 def error_ratio(theirs: float, ours: float) -> float:

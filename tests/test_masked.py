@@ -34,6 +34,7 @@ CALLS = {
     ],
     "shift": [lambda bad: st.minimize_potential(DATA.X, DATA.y, 0.1, bad([1.0, 1.0, 0.0]))],
     "step_size": [lambda bad: st.descend(DATA, alpha=0.1, step_size=bad([0.1, 0.1]), **STEPS)],
+    "times": [lambda bad: st.flow(DATA, alpha=0.1, algorithm=st.gd(), times=bad([1.0, 2.0]))],
     "record": [lambda bad: st.descend(DATA, alpha=0.1, step_size=0.1, record=bad([1, 2]), **STEPS)],
     "hidden_bias": [lambda bad: relu.Network([[1.0], [1.0]], bad([0.0, 1.0]), [1.0, 1.0])],
     "step_sizes": [lambda bad: rates.Schedule(bad([0.1, 0.1]), [0.0, 0.0])],

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._threads import parallel_map, single_threaded
+from .._validate import real_array
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
@@ -119,7 +120,7 @@ def flow(
     >>> path.beta.shape, path.status, bool(path.loss[-1] < 1e-6)
     ((3, 8), 'converged', True)
     """
-    at = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    at = np.atleast_1d(np.asarray(real_array("times", times), dtype=np.float64))
     if at.ndim != 1 or at.size == 0 or not np.all(np.isfinite(at)) or at[0] < 0.0:
         raise InputError("times must be finite and non-negative, one or more")
     if np.any(np.diff(at) <= 0.0):

@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,16 +200,3 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert len(table) == 12 and table.error.max() < 1e-13 and table.seconds.min() > 0.0
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     assert "- processor:" in page and "- commit:" in page and "- cvxpy:" in page
-
-
-def test_two_cores_are_judged_where_there_are_two():
-    assert batches.gives_two_cores([9.0, 1.0, 0.51, 1.0])
-    assert not batches.gives_two_cores([0.5, 1.0, 0.54, 1.0])
-    two = rows.Row("g", "w", "two cores", 0.5, 0.0, runs=5, aside=(1.0, 0.9))
-    one = rows.Row("g", "w", "one core", 0.85, 0.0, ratio=1.7, runs=5, aside=(1.0, 0.9))
-    missed = batches._judged(one, two)
-    assert missed.verdict == "missed" and missed.measured == "1.7"
-    assert missed.note == "5 of 7 rounds had two cores; 1 in the others"
-    assert batches._judged(replace(one, ratio=1.8), two).verdict == "met"
-    few = batches._judged(replace(one, ratio=1.9, runs=4), two)
-    assert few.verdict == "not measured"
