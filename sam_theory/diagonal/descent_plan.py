@@ -142,7 +142,8 @@ def make_plan(
 
 def vary_plan(plan: Plan, data: Regression, setting: Setting) -> Plan:
     """Check another setting of the same batch; what all settings share is that of ``plan``."""
-    _check_data(data)
+    if data is not plan.data:
+        _check_data(data)
     scale = _alpha(data, setting.alpha, None)
     stretch = (setting.algorithm, setting.step_size, plan.phases[0].steps)
     phases = _phases(data, stretch, None)
