@@ -54,7 +54,8 @@ def test_a_table_that_is_there_is_drawn(tmp_path, monkeypatch):
 def test_a_table_that_lacks_a_column_is_said_to(tmp_path):
     tables(tmp_path / "results", "lasso_path", ["alpha"])
     found = sections(gallery.page(tmp_path / "figures", results=tmp_path / "results"))
-    assert "Not drawn: table lasso" in found["lasso_path"] and "![" not in found["lasso_path"]
+    section = found["lasso_path"]
+    assert "Not drawn: lasso" in section and "lacks the col" in section and "![" not in section
 
 
 @pytest.mark.parametrize("name", ["relu_path", "loss_curves"])

@@ -234,7 +234,10 @@ def test_wrong_columns_are_one_line(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "depth.json").write_text("{}", encoding="utf-8")
     monkeypatch.setattr(store, "RESULTS", tmp_path)
     assert command.main(["depth"]) == 2
-    assert capsys.readouterr().err == "figures: table depth lacks the columns mu\n"
+    assert capsys.readouterr().err == (
+        "figures: depth.csv does not fit: depth cannot be drawn from it (table depth lacks the "
+        "columns mu); make it again with: python -m analysis depth\n"
+    )
 
 
 def test_quick_runs_the_studies_whose_tables_are_missing(folder, tmp_path, monkeypatch):
