@@ -168,12 +168,7 @@ def simulate(
     count = checked_integer("seeds", seeds, 1)
     checked_integer("seed", seed, 0)
     starts = _starts(problem, start, count)
-    states = np.array(
-        [
-            np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(4, np.uint64)
-            for k in range(count)
-        ]
-    )
+    states = _states(seed, count)
     points = np.full((count, len(times), problem.d), np.nan)
     recorded = np.full((count, len(times), 3), np.inf)
     worst = np.full((count, 2), -np.inf)
@@ -212,6 +207,12 @@ def simulate(
         threads,
     )
     return _runs(problem, times, track, points, recorded, worst, status)
+
+
+def _states(seed: int, count: int) -> npt.NDArray[np.uint64]:
+    """Return the initial states (count, 4) of the streams of random numbers, one per run."""
+    streams = [np.random.SeedSequence(seed, spawn_key=(k,)) for k in range(count)]
+    return np.array([stream.generate_state(4, np.uint64) for stream in streams])
 
 
 def _runs(problem, times, track, points, recorded, worst, status):  # type: ignore[no-untyped-def]

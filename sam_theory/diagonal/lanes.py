@@ -135,7 +135,7 @@ def run_plain(
     z, a = work
     for k in range(steps + 1):
         if k > 0 or not ready:
-            clear(squares, 0, groups)
+            clear(squares, groups)
             residuals(X, 0, n, beta, y, groups, squares, z, block)
             if settle(squares, groups, n, loss, tol, limit) or k == steps:
                 return k
@@ -177,7 +177,7 @@ def run_examples(
     begin_s(w_plus, w_minus, s, groups * d)
     for k in range(steps + 1):
         if k > 0 or not ready:
-            clear(squares, 0, groups)
+            clear(squares, groups)
             for i in range(0, n, FEW_ROWS):
                 end = min(i + FEW_ROWS, n)
                 powers_times(X, i, end, beta, s, groups, (z, share, cubes), pointer(block))
@@ -269,7 +269,7 @@ def average_gradients(
     """Set a and b to the means over the blocks, z, and squares to the sums of r^2."""
     n, d = X.shape
     share, unused, norm = splat(m / n), np.empty(8 * groups), np.empty(8)
-    clear(squares, 0, groups)
+    clear(squares, groups)
     for lo in range(0, n, m):
         block_gradients(X, lo, lo + m, beta, y, groups, squares, z, h, block)
         for t in range(ascent_steps):

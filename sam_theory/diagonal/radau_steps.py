@@ -65,7 +65,7 @@ def copy_lanes(source, target, items):
 def extrapolate(method, ratio, space, n, d):
     """Continue the collocation polynomial of the last step, ratio times as long, in place."""
     stages, nodes, columns = method.stages, method.nodes, space.columns
-    clear(columns, 0, 8)
+    clear(columns, 8)
     for k in range(stages):
         for lane in range(stages):
             at = 1.0 + nodes[lane] * ratio
@@ -119,8 +119,8 @@ def guess_stages(method, carried, space, size, n, d):
     """Set the stages to the continuation of the last step, or to zero without one."""
     previous = carried.control[PREVIOUS]
     if previous == 0.0:
-        clear(space.z_nu, 0, n)
-        clear(space.z_delta, 0, d)
+        clear(space.z_nu, n)
+        clear(space.z_delta, d)
         return
     copy_lanes(carried.z_nu, space.z_nu, n)
     copy_lanes(carried.z_delta, space.z_delta, d)
@@ -186,8 +186,8 @@ def one_step(flow, method, carried, space, tol, stop):
 def start(flow, carried, space):
     """Evaluate the rates at the present state; returns whether they are finite."""
     n, d = flow.X.shape
-    clear(space.z_nu, 0, n)
-    clear(space.z_delta, 0, d)
+    clear(space.z_nu, n)
+    clear(space.z_delta, d)
     if not evaluate(flow, carried, space):
         return False
     copy_lane(space.s, 0, carried.s, d)

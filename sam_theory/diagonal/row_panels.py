@@ -14,48 +14,48 @@ PANEL = 8
 
 
 @numba.njit(forceinline=True)
-def clear(a, first, size):
-    """Set some items to zero."""
-    for j in range(first, first + size):
+def clear(a, items):
+    """Set the first items to zero."""
+    for j in range(items):
         store(a, j, zero())
 
 
 @numba.njit(forceinline=True)
-def gradient_rows(rows, X, i, point, op, y, on, scale, z, g, og):
+def gradient_rows(rows, X, i, point, y, scale, z, g):
     """Set z = scale (X point - y) on some rows from i, add X^T z to g; returns the sum of r^2."""
     r = rows
     for j in range(X.shape[1]):
-        r = rank_one(r, X, i, j, load(point, op + j))
-    r = r - load_rows(rows, y, on + i)
+        r = rank_one(r, X, i, j, load(point, j))
+    r = r - load_rows(rows, y, i)
     after = scale * r
-    store(z, on + i, after)
+    store(z, i, after)
     for j in range(X.shape[1]):
-        store(g, og + j, weighted_sum(load(g, og + j), X, i, j, after))
+        store(g, j, weighted_sum(load(g, j), X, i, j, after))
     return total(r * r)
 
 
 @numba.njit(forceinline=True)
-def panel_gradient(X, lo, hi, point, op, y, on, scale, z, g, og):
+def panel_gradient(X, lo, hi, point, y, scale, z, g):
     """gradient_rows over the rows lo, ..., hi - 1, at most PANEL of them."""
     if hi - lo == 8:
-        return gradient_rows(zero8(), X, lo, point, op, y, on, scale, z, g, og)
+        return gradient_rows(zero8(), X, lo, point, y, scale, z, g)
     squares = zero()
     if hi - lo >= 4:
-        squares = gradient_rows(zero4(), X, lo, point, op, y, on, scale, z, g, og)
+        squares = gradient_rows(zero4(), X, lo, point, y, scale, z, g)
         lo += 4
     for i in range(lo, hi):
-        squares = squares + gradient_rows(zero(), X, i, point, op, y, on, scale, z, g, og)
+        squares = squares + gradient_rows(zero(), X, i, point, y, scale, z, g)
     return squares
 
 
 @numba.njit(forceinline=True)
-def block_gradient(X, lo, hi, point, op, y, on, scale, z, g):
+def block_gradient(X, lo, hi, point, y, scale, z, g):
     """Set z and g = X^T z on the rows lo, ..., hi - 1; returns the sum of r^2."""
-    clear(g, 0, X.shape[1])
+    clear(g, X.shape[1])
     squares = zero()
     for start in range(lo, hi, PANEL):
         stop = min(start + PANEL, hi)
-        squares = squares + panel_gradient(X, start, stop, point, op, y, on, scale, z, g, 0)
+        squares = squares + panel_gradient(X, start, stop, point, y, scale, z, g)
     return squares
 
 

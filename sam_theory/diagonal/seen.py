@@ -166,8 +166,8 @@ def _dense_solve_seen(X, flow, method, carried, space, size, tol):
             return count
         if count < 0:
             # What is asked next is asked of the state before the step.
-            clear(space.z_nu, 0, X.shape[0])
-            clear(space.z_delta, 0, d)
+            clear(space.z_nu, X.shape[0])
+            clear(space.z_delta, d)
             evaluate(flow, carried, space)
             return count
         _put_back(room, at, space)

@@ -237,8 +237,8 @@ def solve_stages(flow, method, carried, space, size, tol, unseen):
     careful = carried.control[CAREFUL] > 0.0
     guessed = careful and carried.control[PREVIOUS] > 0.0
     if not evaluate(flow, carried, space):
-        clear(space.z_nu, 0, n)
-        clear(space.z_delta, 0, d)
+        clear(space.z_nu, n)
+        clear(space.z_delta, d)
         evaluate(flow, carried, space)
         guessed = False
     last, noise = np.inf, -1.0

@@ -50,7 +50,7 @@ def _transposed_rows(rows, X, i, nu, theta):
 def _dense_image(X, nu, theta):
     """Set theta = 2 X^T nu."""
     n, d = X.shape
-    clear(theta, 0, d)
+    clear(theta, d)
     full = n - n % 4
     for i in range(0, full, 4):
         _transposed_rows(zero4(), X, i, nu, theta)
@@ -60,7 +60,7 @@ def _dense_image(X, nu, theta):
 
 @numba.njit(forceinline=True)
 def _sparse_image(X, nu, theta):
-    clear(theta, 0, X.shape[1])
+    clear(theta, X.shape[1])
     for i in range(X.shape[0]):
         _scatter(X, i, splat(2.0) * load(nu, i), theta)
 
@@ -74,15 +74,15 @@ def _scatter(X, i, weight, target):
 
 
 @numba.njit(forceinline=True)
-def _sparse_block(X, lo, hi, point, op, y, on, scale, z, g):
+def _sparse_block(X, lo, hi, point, y, scale, z, g):
     """Do as row_panels.block_gradient does."""
-    clear(g, 0, X.shape[1])
+    clear(g, X.shape[1])
     squares = zero()
     for i in range(lo, hi):
-        r = zero() - load(y, on + i)
+        r = zero() - load(y, i)
         for e in range(X.indptr[i], X.indptr[i + 1]):
-            r = r + splat(X.data[e]) * load(point, op + X.indices[e])
-        store(z, on + i, scale * r)
+            r = r + splat(X.data[e]) * load(point, X.indices[e])
+        store(z, i, scale * r)
         _scatter(X, i, scale * r, g)
         squares = squares + r * r
     return squares
@@ -91,7 +91,7 @@ def _sparse_block(X, lo, hi, point, op, y, on, scale, z, g):
 @numba.njit(forceinline=True)
 def _sparse_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
     n, d = X.shape
-    clear(d_delta, 0, d)
+    clear(d_delta, d)
     for i in range(n):
         before, q, c = zero() - load(y, i), zero(), zero()
         for e in range(X.indptr[i], X.indptr[i + 1]):
@@ -152,7 +152,7 @@ def _examples(rows, X, X2, X3, i, y, beta, s, rho, r_out, d_nu, d_delta):
 @numba.njit(forceinline=True)
 def _dense_examples(X, y, rho, X2, X3, beta, s, r, d_nu, d_delta):
     n = X.shape[0]
-    clear(d_delta, 0, X.shape[1])
+    clear(d_delta, X.shape[1])
     full = n - n % SUMS_ROWS
     for i in range(0, full, SUMS_ROWS):
         fill_powers(X, i, i + SUMS_ROWS, X2, X3)
@@ -200,13 +200,13 @@ def _all_blocks(X, y, m, rho, beta, s, r, d_nu, d_delta, g, h, moved):
     """Rates for blocks of m rows."""
     n, d = X.shape
     mean, share, radius = splat(1.0 / m), splat(m / n), splat(rho)
-    clear(d_delta, 0, d)
+    clear(d_delta, d)
     for lo in range(0, n, m):
-        _block(X, lo, lo + m, beta, 0, y, 0, mean, r, g)
+        _block(X, lo, lo + m, beta, y, mean, r, g)
         for j in range(d):
             lift, p = radius * load(g, j), load(beta, j)
             store(moved, j, p + lift * (lift * p + load(s, j)))
-        _block(X, lo, lo + m, moved, 0, y, 0, mean, d_nu, h)
+        _block(X, lo, lo + m, moved, y, mean, d_nu, h)
         for j in range(d):
             store(d_delta, j, load(d_delta, j) + share * (load(g, j) * load(h, j)))
     for i in range(n):
