@@ -103,6 +103,22 @@ def test_what_is_taken_out_leaves_the_others_alone(rule, monkeypatch):
     assert largest_difference(batch, steps=300) <= 1e-12
 
 
+def test_what_overflows_and_is_taken_out_stops_the_others_once(monkeypatch):
+    stream(monkeypatch)
+    calls, run = [], lane_loop.LaneTrainer._run_kernel
+
+    def counted(trainer, size):
+        calls.append(size)
+        return run(trainer, size)
+
+    monkeypatch.setattr(lane_loop.LaneTrainer, "_run_kernel", counted)
+    data = st.sparse_regression(n_test=0)
+    chosen = st.settings_grid(algorithm=st.one_sam(0.05), alpha=0.1, step_size=[0.05, 1e200])
+    batch = st.descend_batch(data, chosen, steps=50)
+    assert [run.status for run in batch] == ["max_steps", "diverged"]
+    assert len(calls) == 2 and largest_difference(batch, steps=50) <= 1e-12
+
+
 def test_a_tolerance_met_at_the_start_is_one_row():
     data = st.sparse_regression(n_test=10)
     chosen = many(data, [st.gd(), st.one_sam(0.05)], 2)
