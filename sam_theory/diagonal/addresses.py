@@ -20,6 +20,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from ..design import CSR, Matrix, compiled
+from .simd import aligned_zeros
 
 _NUMBERS = types.CPointer(types.float64)
 
@@ -38,20 +39,34 @@ _APART = 8
 """Numbers in a cache line, at which each array of a block begins."""
 
 
-def block_of(kind: Any, **shapes: tuple[int, ...]) -> tuple[Any, npt.NDArray[np.intp]]:
-    """Return a named tuple of zeros of these shapes, one block of memory, and their addresses."""
-    starts, end = [], 0
-    for name in kind._fields:
-        starts.append(end)
-        end += -(-math.prod(shapes[name]) // _APART) * _APART
-    block = np.zeros(end + _APART)
-    address, size = block.ctypes.data, block.itemsize
-    first = -address % (_APART * size) // size
-    arrays = [
-        np.ndarray(shapes[name], buffer=block, offset=size * (first + start))
-        for name, start in zip(kind._fields, starts, strict=True)
-    ]
-    return kind(*arrays), address + size * (first + np.array(starts))
+class Layout:
+    """Where arrays of given shapes, named by the fields of a named tuple, lie in one block."""
+
+    def __init__(self, kind: Any, **shapes: tuple[int, ...]) -> None:
+        self.places: dict[str, tuple[int, tuple[int, ...]]] = {}
+        end = 0
+        for name in kind._fields:
+            self.places[name] = end, shapes[name]
+            end += -(-math.prod(shapes[name]) // _APART) * _APART
+        self.size = end
+        self.starts = 8 * np.array([start for start, _ in self.places.values()], dtype=np.intp)
+
+
+class Block:
+    """One block of zeros, its arrays as attributes made when first asked for, and ``addresses``."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._places, self._memory = layout.places, aligned_zeros(layout.size)
+        self.addresses: npt.NDArray[np.intp] = layout.starts + self._memory.ctypes.data
+
+    def __getattr__(self, name: str) -> npt.NDArray[np.float64]:
+        """Return the array of this name."""
+        if name not in self._places:
+            raise AttributeError(name)
+        start, shape = self._places[name]
+        array = self._memory[start : start + math.prod(shape)].reshape(shape)
+        setattr(self, name, array)
+        return array
 
 
 Dense = namedtuple("Dense", "address n d")

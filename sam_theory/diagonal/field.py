@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numba
 import numpy as np
 
-from ..design import Matrix, product, transposed_product
+from ..design import CSR, Matrix, product, transposed_product
+from .addresses import Dense, matrix_address
 from .newton import Array
 
 
@@ -109,6 +111,11 @@ class FlowField:
     def blocks(self) -> int:
         """Number of blocks, n/m."""
         return int(self.X.shape[0]) // self.m
+
+    @cached_property
+    def where(self) -> Dense | CSR:
+        """X as compiled code that takes addresses sees it."""
+        return matrix_address(self.X)
 
     @property
     def size(self) -> int:

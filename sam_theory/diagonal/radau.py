@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..design import weighted_gram
 from ..errors import InputError
 from . import flow_end as ends
 from . import stage_newton as newton
-from .addresses import addresses_of, block_of, matrix_address
+from .addresses import Block, Layout, addresses_of
 from .field import FlowField
 from .newton import Array
 from .radau_steps import advance
@@ -24,6 +24,7 @@ from .tableau import radau_tableau
 from .tail import tail
 
 _LANES = 8
+_SHAPES = 64
 _BUDGET = 16
 _LINEAR_BELOW = 1e-5
 # Products in a Gram matrix below which compiled code does better without threads.
@@ -73,6 +74,33 @@ def _table_addresses() -> Any:
     return addresses_of(tables)
 
 
+@lru_cache(_SHAPES)
+def _layouts(n: int, d: int, max_steps: int) -> tuple[Layout, Layout]:
+    """Memory of what is carried and of the working space."""
+    carried = Layout(
+        newton.Carried,
+        **dict.fromkeys(("nu", "rates"), (n,)),
+        **dict.fromkeys(("delta", "s", "rest"), (d,)),
+        z_nu=(_LANES * n,),
+        z_delta=(_LANES * d,),
+        **dict.fromkeys(("back", "forward", "turned"), (n, n)),
+        sizes=(max_steps + 2,),
+        control=(newton.CONTROLS,),
+    )
+    of_n = ("nu", "z_nu", "r", "d_nu", "defect", "change", "half")
+    of_d = ("delta", "z_delta", "theta", "before", "beta", "s", "d_delta")
+    space = Layout(
+        newton.Space,
+        **dict.fromkeys(of_n, (_LANES * n,)),
+        **dict.fromkeys(of_d, (_LANES * d,)),
+        loss=(_LANES,),
+        columns=(_LANES * _LANES,),
+        scratch=(3, _LANES * d),
+        few=(numbers_of_few(d),),
+    )
+    return carried, space
+
+
 class Integrator:
     """The flow of a field from nu = 0, Delta = 0, followed to given times or to its limit.
 
@@ -93,7 +121,7 @@ class Integrator:
         self.field, self.tol, self.max_steps = field, tol, max_steps
         self.method = method_tables()
         self._flow = newton.Flow(
-            X=matrix_address(field.X),
+            X=field.where,
             y=np.repeat(field.y, _LANES),
             m=field.m,
             rho=field.rho,
@@ -104,30 +132,11 @@ class Integrator:
             linear_below=_LINEAR_BELOW,
             inside=isinstance(field.X, np.ndarray) and n * n * d <= _INSIDE_BELOW,
         )
-        self._carried, carried_at = block_of(
-            newton.Carried,
-            **dict.fromkeys(("nu", "rates"), (n,)),
-            **dict.fromkeys(("delta", "s", "rest"), (d,)),
-            z_nu=(_LANES * n,),
-            z_delta=(_LANES * d,),
-            **dict.fromkeys(("back", "forward", "turned"), (n, n)),
-            sizes=(max_steps + 2,),
-            control=(newton.CONTROLS,),
-        )
+        carried, space = _layouts(n, d, max_steps)
+        self._carried, self._space = Block(carried), Block(space)
         self._carried.control[newton.AGE] = -1.0
         self._carried.control[newton.LOOSE] = 1.0
-        of_n = ("nu", "z_nu", "r", "d_nu", "defect", "change", "half")
-        of_d = ("delta", "z_delta", "theta", "before", "beta", "s", "d_delta")
-        self._space, space_at = block_of(
-            newton.Space,
-            **dict.fromkeys(of_n, (_LANES * n,)),
-            **dict.fromkeys(of_d, (_LANES * d,)),
-            loss=(_LANES,),
-            columns=(_LANES * _LANES,),
-            scratch=(3, _LANES * d),
-            few=(numbers_of_few(d),),
-        )
-        self._addresses = _table_addresses(), carried_at, space_at
+        self._addresses = _table_addresses(), self._carried.addresses, self._space.addresses
 
     @property
     def state(self) -> Array:

@@ -2,9 +2,10 @@
 
 The forward product X beta holds the sums of a few examples of all eight settings in registers while
 it goes over the coordinates; the backward product X^T z holds those of a few coordinates while it
-goes over the examples, and ends in their update: no sum passes through memory. The steps, and what
-the kernels return, are those of :mod:`.lanes`, for one group, but ``beta`` is 2 beta here, which
-takes a multiplication less.
+goes over the examples. The update is a pass of its own: inside the backward product, where the
+registers are full of sums, it takes a tenth longer. The steps, and what the kernels return, are
+those of :mod:`.lanes`, for one group, but ``beta`` is 2 beta here, which takes a multiplication
+less.
 
 Gradient descent and n-SAM see X and y through X^T X, X^T y and ||y|| only. So they run on R and
 Q^T y, where X = Q R with Q orthogonal and R upper trapezoidal, of which n (n - 1)/2 entries are
@@ -175,28 +176,36 @@ def residuals(rows, i, end, mem, point):
     return total(r * r)
 
 
-@numba.njit(forceinline=True)
-def gradient_tile(rows, j, end, mem):
-    """Return the items j, ..., end - 1 of R^T z."""
-    a = rows
-    for i in range(min(mem.n, end)):
-        a = a + splat_rows(rows, mem.X, j * mem.n + i * (end - j)) * load(mem.z, i)
-    return a
-
-
 @by_panels(4)
 @numba.njit(forceinline=True)
-def move_plain(rows, j, end, mem, gamma, decay):
-    """Backward product and update of some coordinates."""
-    move = gradient_tile(rows, j, end, mem)
-    kept = splat(1.0) - gamma * decay
-    cp, cm = kept - gamma * move, kept + gamma * move
-    p, q = load_rows(rows, mem.w_plus, j) * cp, load_rows(rows, mem.w_minus, j) * cm
+def gradient(rows, j, end, mem, target, weighed):
+    """Set target = R^T z on some coordinates; returns the sum of s target^2 if it is asked for."""
+    g = rows
+    for i in range(min(mem.n, end)):
+        g = g + splat_rows(rows, mem.X, j * mem.n + i * (end - j)) * load(mem.z, i)
+    store(target, j, g)
+    if not weighed:
+        return zero()
+    return total(load_rows(rows, mem.s, j) * (g * g))
+
+
+@numba.njit(forceinline=True)
+def multiply(mem, j, cp, cm):
+    """Multiply the weights of a coordinate by these factors, note them in low, and set 2 beta."""
+    p, q = load(mem.w_plus, j) * cp, load(mem.w_minus, j) * cm
     store(mem.w_plus, j, p)
     store(mem.w_minus, j, q)
     store(mem.beta, j, (p - q) * (p + q))
-    store(mem.low, j, minimum(load_rows(rows, mem.low, j), minimum(cp, cm)))
-    return zero()
+    store(mem.low, j, minimum(load(mem.low, j), minimum(cp, cm)))
+
+
+@numba.njit(forceinline=True)
+def move_plain(mem, gamma, decay):
+    """Update all coordinates by the gradient in lift."""
+    kept = splat(1.0) - gamma * decay
+    for j in range(mem.d):
+        g = load(mem.lift, j)
+        multiply(mem, j, kept - gamma * g, kept + gamma * g)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -214,22 +223,19 @@ def run_plain(
                 return k
         gamma = load(sizes, min(k, last))
         add_dual(mem, gamma)
-        move_plain(mem.d, mem, gamma, load(decay, 0))
+        gradient(mem.d, mem, mem.lift, False)
+        move_plain(mem, gamma, load(decay, 0))
     return steps
 
 
 @numba.njit(forceinline=True)
-def move_sam(rows, j, mem, a, b, gamma, decay):
-    """Update some coordinates, and s = u^2 + v^2."""
+def move_sam(mem, j, a, b, gamma, decay):
+    """Update a coordinate, and s = u^2 + v^2 there."""
     one = splat(1.0)
     even = b + decay
-    cp, cm = one - gamma * (a + even), one + gamma * (a - even)
-    p, q = load_rows(rows, mem.w_plus, j) * cp, load_rows(rows, mem.w_minus, j) * cm
-    store(mem.w_plus, j, p)
-    store(mem.w_minus, j, q)
-    store(mem.beta, j, (p - q) * (p + q))
+    multiply(mem, j, one - gamma * (a + even), one + gamma * (a - even))
+    p, q = load(mem.w_plus, j), load(mem.w_minus, j)
     store(mem.s, j, p * p + q * q)
-    store(mem.low, j, minimum(load_rows(rows, mem.low, j), minimum(cp, cm)))
 
 
 @by_panels(SUMS_ROWS)
@@ -252,15 +258,23 @@ def perturbed_residuals(rows, i, end, mem, rho, normalized):
 
 @by_panels(PAIR_ROWS)
 @numba.njit(forceinline=True)
-def move_examples(rows, j, end, mem, gamma, decay):
-    """Backward products and update of some coordinates."""
+def example_sums(rows, j, end, mem):
+    """Set point = X^T z and lift = (X^2)^T share on some coordinates."""
     a, b = rows, rows
     for i in range(mem.n):
         at = j * mem.n + i * (end - j)
         a = a + splat_rows(rows, mem.X, at) * load(mem.z, i)
         b = b + splat_rows(rows, mem.X2, at) * load(mem.share, i)
-    move_sam(rows, j, mem, a, b, gamma, decay)
+    store(mem.point, j, a)
+    store(mem.lift, j, b)
     return zero()
+
+
+@numba.njit(forceinline=True)
+def move_examples(mem, gamma, decay):
+    """Update all coordinates by the sums in point and lift."""
+    for j in range(mem.d):
+        move_sam(mem, j, load(mem.point, j), load(mem.lift, j), gamma, decay)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -279,19 +293,9 @@ def run_examples(
                 return k
         gamma = load(sizes, min(k, last))
         add_dual(mem, gamma)
-        move_examples(mem.d, mem, gamma, load(decay, 0))
+        example_sums(mem.d, mem)
+        move_examples(mem, gamma, load(decay, 0))
     return steps
-
-
-@by_panels(4)
-@numba.njit(forceinline=True)
-def gradient(rows, j, end, mem, normalized):
-    """Set lift = R^T z on some coordinates; returns the sum of s lift^2 if it is asked for."""
-    g = gradient_tile(rows, j, end, mem)
-    store(mem.lift, j, g)
-    if not normalized:
-        return zero()
-    return total(load_rows(rows, mem.s, j) * (g * g))
 
 
 @numba.njit(forceinline=True)
@@ -317,13 +321,12 @@ def ascend(mem, length):
         store(mem.point, j, (p - q) * (p + q))
 
 
-@by_panels(4)
 @numba.njit(forceinline=True)
-def move_whole(rows, j, end, mem, gamma, decay):
-    """Backward product at the perturbed point and update of some coordinates."""
-    a = gradient_tile(rows, j, end, mem)
-    move_sam(rows, j, mem, a, load_rows(rows, mem.lift, j) * a, gamma, decay)
-    return zero()
+def move_whole(mem, gamma, decay):
+    """Update all coordinates by the gradient at the perturbed point, which is in point."""
+    for j in range(mem.d):
+        a = load(mem.point, j)
+        move_sam(mem, j, a, load(mem.lift, j) * a, gamma, decay)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -340,7 +343,7 @@ def run_whole(
             squares = residuals(mem.n, mem, mem.beta)
             if stops(squares, mem.n, loss, tol, limit) or k == steps:
                 return k
-        norms = gradient(mem.d, mem, normalized)
+        norms = gradient(mem.d, mem, mem.lift, normalized)
         length = load(rho, 0)
         if normalized:
             length = length * inverse_norm(norms, mem)
@@ -348,5 +351,6 @@ def run_whole(
         residuals(mem.n, mem, mem.point)
         gamma = load(sizes, min(k, last))
         add_dual(mem, gamma)
-        move_whole(mem.d, mem, gamma, load(decay, 0))
+        gradient(mem.d, mem, mem.point, False)
+        move_whole(mem, gamma, load(decay, 0))
     return steps

@@ -42,13 +42,15 @@ def write(a):
 
 
 def test_arrays_of_one_block():
-    arrays, where = addresses.block_of(Three, square=(2, 2), many=(9,), few=(3,))
-    assert isinstance(arrays, Three) and not any(map(np.any, arrays))
-    assert np.all(where % 64 == 0)
-    write(where)
+    arrays = addresses.Block(addresses.Layout(Three, square=(2, 2), many=(9,), few=(3,)))
+    assert not any(map(np.any, (arrays.few, arrays.square)))
+    assert np.all(arrays.addresses % 64 == 0)
+    write(arrays.addresses)
     np.testing.assert_array_equal(arrays.few, [0.0, 0.0, 1.0])
     np.testing.assert_array_equal(arrays.many, [0.0] * 8 + [2.0])
     np.testing.assert_array_equal(arrays.square, [[0.0, 0.0], [0.0, 3.0]])
+    with pytest.raises(AttributeError, match="none"):
+        arrays.none  # noqa: B018
 
 
 @pytest.mark.parametrize("array", [np.zeros(6)[::2], np.zeros(3, np.float32), np.zeros((3, 2)).T])
