@@ -144,7 +144,7 @@ def _limits() -> Iterator[Row]:
 
     best, _ = read("1-sam")
     yield from _threads(
-        "implicit_bias_batch, 1-SAM, 20 x 30, 32 settings",
+        "implicit_bias_batch, 1-SAM, 20 x 30, 64 settings",
         limits,
         (),
         lambda beta: exact.difference(beta, best),
@@ -155,7 +155,8 @@ def _limits() -> Iterator[Row]:
 def limits(threads: int = 1) -> Callable[[], Answer]:
     """Return the call of one batch of limits."""
     data = st.sparse_regression(n_test=0)
-    chosen = [st.Setting(algorithm=st.one_sam(0.05 * (1.0 - k / 64)), alpha=0.1) for k in range(32)]
+    radii = [0.05 * (1.0 - 0.5 * k / SETTINGS) for k in range(SETTINGS)]
+    chosen = [st.Setting(algorithm=st.one_sam(rho), alpha=0.1) for rho in radii]
     return lambda: Answer(st.implicit_bias_batch(data, chosen, threads=threads)[0].beta)
 
 
