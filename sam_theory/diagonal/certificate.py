@@ -33,8 +33,8 @@ from ..design import Array, Matrix
 from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
 from .compensated import UNIT, dual_image, image_part, residual_pair, residual_part
+from .coordinates import checked_coordinates
 from .duality_gap import bounds_at, mirror_angle, mirror_angles
-from .newton import checked_coordinates
 from .normal_matrix import is_small
 from .projection import label_errors
 from .verified import VerifiedFactor as _Verified

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from ..design import Array
 from .field import FlowField
-from .newton import Array
 from .tableau import Tableau, radau_tableau
 from .tail import tail
 

@@ -16,9 +16,8 @@ from .._validate import checked_integer, checked_number, real_array
 from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
+from .coordinates import initial_scale
 from .descent_kernels import draw_rows
-from .limit import initial_scale
-from .minimizer import ALPHA_RANGE
 
 if TYPE_CHECKING:
     from .descent import Descent
@@ -173,8 +172,7 @@ def _alpha(data: Regression, alpha: Any, start: Any) -> Array:
     if start is None:
         if alpha is None:
             raise InputError("alpha is required")
-        usual = isinstance(alpha, float) and ALPHA_RANGE[0] <= alpha <= ALPHA_RANGE[1]
-        scale = np.full(data.d, alpha) if usual else initial_scale(alpha, data.d)
+        scale = initial_scale(alpha, data.d)
         scale.setflags(write=False)
         return scale
     same = start.data is data or (

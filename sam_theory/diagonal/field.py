@@ -22,9 +22,8 @@ from functools import cached_property
 import numba
 import numpy as np
 
-from ..design import CSR, Matrix, product, transposed_product
+from ..design import CSR, Array, Matrix, product, transposed_product
 from .addresses import Dense, matrix_address
-from .newton import Array
 
 
 @numba.njit(cache=True)

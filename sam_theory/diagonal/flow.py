@@ -18,12 +18,13 @@ import numpy.typing as npt
 from .._threads import parallel_map, single_threaded
 from .._validate import real_array
 from ..algorithms import Algorithm
+from ..design import Array
 from ..errors import InputError
 from ..regression import Regression
+from .coordinates import initial_scale
 from .coupled import CoupledIntegrator
 from .field import FlowField
-from .limit import ImplicitBias, describe, initial_scale, solve_limit
-from .newton import Array
+from .limit import ImplicitBias, describe, solve_limit
 from .potential import potential
 from .radau import Integrator
 from .settings import Meter

@@ -11,17 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .._threads import single_threaded
 from ..algorithms import Algorithm
 from ..design import Array
-from ..errors import InputError
 from ..regression import Regression
 from ..row_space import find_row_space
 from .certificate import Certificate
-from .minimizer import ALPHA_RANGE, check_shift, minimize_on_rows
-from .newton import as_coordinates
+from .coordinates import check_shift
+from .minimizer import minimize_on_rows
 from .sharpness import largest_and_trace
 
 if TYPE_CHECKING:
@@ -201,18 +199,3 @@ def describe(
         hessian_trace=trace,
         alpha_effective_error=alpha_effective_error,
     )
-
-
-def initial_scale(alpha: npt.ArrayLike, d: int) -> Array:
-    """Return alpha as a (d,) array; InputError unless it is positive and in range."""
-    scale = as_coordinates("alpha", alpha, d)
-    low, high = ALPHA_RANGE
-    if ((scale >= low) & (scale <= high)).all():
-        return scale
-    bad = ~(np.isfinite(scale) & (scale > 0.0))
-    if np.any(bad):
-        raise InputError(f"alpha must be positive and finite, got {scale[bad][0]:g}")
-    outside = (scale < low) | (scale > high)
-    if np.any(outside):
-        raise InputError(f"alpha must lie between {low:g} and {high:g}, got {scale[outside][0]:g}")
-    return scale

@@ -18,14 +18,12 @@ from scipy import linalg
 from .._threads import single_threaded
 from .._validate import checked_matrix, checked_vector
 from ..design import Array, Matrix, transposed_product, triangle
-from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
 from .certificate import Certificate, certify_rows
-from .newton import checked_coordinates, solve_dual
+from .coordinates import check_shift, checked_coordinates, initial_scale
+from .newton import solve_dual
 from .newton_steps import entropy_curve
 
-ALPHA_RANGE = (1e-150, 1e6)
-LARGEST_SHIFT = 300.0
 """Beyond it the squares of sinh(shift), which the normal matrix holds, leave double precision."""
 
 
@@ -102,20 +100,7 @@ def minimize_potential(
     d = matrix.shape[1]
     displacement = checked_coordinates("shift", 0.0 if shift is None else shift, d)
     check_shift(displacement)
-    scale = checked_coordinates("alpha", alpha, d)
-    low, high = ALPHA_RANGE
-    if np.any((scale < low) | (scale > high)):
-        bad = scale[(scale < low) | (scale > high)][0]
-        raise InputError(f"alpha must lie between {low:g} and {high:g}, got {bad:g}")
-    return minimize_on_rows(matrix, space, np.log(scale), displacement)
-
-
-def check_shift(shift: Array) -> None:
-    """InputError where an entry is nan or beyond what double precision can hold."""
-    beyond = shift[~(np.abs(shift) <= LARGEST_SHIFT)]
-    if beyond.size:
-        bound = f"between {-LARGEST_SHIFT:g} and {LARGEST_SHIFT:g}"
-        raise InputError(f"shift must lie {bound}, got {beyond[0]:g}")
+    return minimize_on_rows(matrix, space, np.log(initial_scale(alpha, d)), displacement)
 
 
 def minimize_on_rows(

@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy import linalg
 
-from .._validate import real_array
-from ..design import Array as Array
 from ..design import (
+    Array,
     Matrix,
     absolute_product,
     product,
@@ -33,7 +31,6 @@ from ..design import (
     transposed_product,
     triangle,
 )
-from ..errors import InputError
 from .compensated import dual_image, residual_pair
 from .newton_steps import (
     BEST,
@@ -253,23 +250,3 @@ def _solve(problem: _Problem, start: Array | None, max_steps: int) -> DualSoluti
     except (linalg.LinAlgError, ValueError):
         nothing = np.zeros(problem.X.shape[0])
         return DualSolution(problem.point(problem.shift)[0], nothing, nothing, max_steps, False)
-
-
-def checked_coordinates(name: str, value: Any, d: int) -> Array:
-    """Return a scalar or (d,) array as (d,) float64; InputError unless finite, alpha positive."""
-    array = as_coordinates(name, value, d)
-    if not np.all(np.isfinite(array)):
-        raise InputError(f"{name} must be finite")
-    if name == "alpha" and not np.all(array > 0.0):
-        raise InputError(f"alpha must be positive, got {array[~(array > 0.0)][0]:g}")
-    return array
-
-
-def as_coordinates(name: str, value: Any, d: int) -> Array:
-    """Return value broadcast to a fresh (d,) float64 array; InputError if it is not numbers."""
-    if isinstance(value, float):
-        return np.full(d, value)
-    numbers = real_array(name, value)
-    if numbers.shape not in ((), (1,), (d,)):
-        raise InputError(f"{name} must be a number or {d} numbers, not shape {numbers.shape}")
-    return np.array(np.broadcast_to(numbers, (d,)), dtype=np.float64)

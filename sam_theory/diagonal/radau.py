@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from ..design import weighted_gram
+from ..design import Array, weighted_gram
 from ..errors import InputError
 from . import flow_end as ends
 from . import stage_newton as newton
 from .addresses import Block, Layout, addresses_of
 from .field import FlowField
-from .newton import Array
 from .radau_steps import advance
 from .seen import numbers_of_few
 from .stiff import metric, stiff_modes

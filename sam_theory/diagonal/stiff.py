@@ -17,7 +17,7 @@ import numpy as np
 from scipy import linalg
 from scipy.linalg import lapack
 
-from .newton import Array
+from ..design import Array
 from .normal_matrix import lower_root, weighted_square
 from .row_passes import by_kind
 from .simd import load, load_rows, rank_one, splat, splat_at, store, zero, zero4, zero8

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.polynomial import legendre
 from scipy import linalg
 
-from .newton import Array
+from ..design import Array
 
 STAGES = 7
 

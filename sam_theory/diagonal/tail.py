@@ -15,9 +15,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ..design import Matrix, column_chunks, compiled, transposed, weighted_gram
+from ..design import Array, Matrix, column_chunks, compiled, transposed, weighted_gram
 from .field import FlowField
-from .newton import Array
 from .row_passes import by_kind
 from .stiff import metric, stiff_modes
 
