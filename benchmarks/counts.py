@@ -34,8 +34,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam_theory.diagonal.lane_loop import IN_TILES
-from sam_theory.diagonal.products import FEW_ROWS
+from sam_theory.diagonal.steps.lane_loop import IN_TILES
+from sam_theory.diagonal.steps.products import FEW_ROWS
 
 from . import peaks
 

@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from sam_theory.diagonal.simd import AVX512, splat, store, zero4, zero8
+from sam_theory.diagonal.primitives.simd import AVX512, splat, store, zero4, zero8
 
 _RUNS = 7
 _TURNS = 2_000_000

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import sam_theory as st
-from sam_theory.diagonal.descent_plan import make_plan
+from sam_theory.diagonal.steps.plan import make_plan
 
 from . import exact, twins
 from .rows import OURS, Row, compare

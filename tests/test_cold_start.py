@@ -42,7 +42,7 @@ ONE = (
     COUNT
     + """
 import numpy as np
-from sam_theory.diagonal.row_passes import mean_loss
+from sam_theory.diagonal.primitives.row_passes import mean_loss
 mean_loss(np.eye(2), np.ones(2), np.ones(2))
 print(Compilations.count)
 """

@@ -15,7 +15,16 @@ from packaging.utils import canonicalize_name
 
 import sam_theory
 
-THEORY, SIMULATION = "sam_theory.diagonal.flow", "sam_theory.diagonal.descent"
+DIAGONAL = "sam_theory.diagonal"
+THEORY, SIMULATION = f"{DIAGONAL}.flow", f"{DIAGONAL}.descent"
+# What each folder of DIAGONAL may import of it; of `descent` and `settings`, `steps` names types.
+FOLDERS = {
+    "forms": set(),
+    "primitives": set(),
+    "dual": {"primitives"},
+    "integrator": {"primitives"},
+    "steps": {"primitives", "coordinates", "descent", "settings"},
+}
 
 
 def read(name: str) -> str:
@@ -179,6 +188,26 @@ def test_theory_and_simulation_never_meet():
     assert {THEORY, SIMULATION} <= set(graph)
     assert SIMULATION not in house.closure(THEORY, graph)
     assert THEORY not in house.closure(SIMULATION, graph)
+
+
+def folder_complaints(module: str, names: set[str]) -> list[str]:
+    """Imports of a module in a folder of DIAGONAL that do not belong there."""
+    folder = module.split(".")[2]
+    inside = {name.split(".")[2] for name in names if name.startswith(f"{DIAGONAL}.")}
+    return sorted(inside - FOLDERS[folder] - {folder})
+
+
+def test_folders_stand_side_by_side():
+    deep = [name for name in house.modules("sam_theory") if name.startswith(f"{DIAGONAL}.")]
+    inside = [name for name in deep if name.count(".") > 2]
+    assert {name.split(".")[2] for name in inside} == set(FOLDERS)
+    found = {name: folder_complaints(name, house.imported_by(name)) for name in inside}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_planted_import_across_folders():
+    names = house.imports("from ..steps import plan\n", f"{DIAGONAL}.integrator")
+    assert folder_complaints(f"{DIAGONAL}.integrator.radau", names) == ["steps"]
 
 
 def test_planted_meeting():

@@ -16,7 +16,7 @@ PROGRAM = """
 import numpy as np, sam_theory as st
 from scipy import sparse
 from sam_theory import design
-from sam_theory.diagonal import compensated
+from sam_theory.diagonal.dual import compensated
 from sam_theory.diagonal.sharpness import largest_and_trace
 rng = np.random.default_rng(0)
 def solve(X):

@@ -9,8 +9,8 @@ import pytest
 import sam_theory as st
 from sam_theory import convergence as rates
 from sam_theory.cli import main
-from sam_theory.diagonal.coupled import Linearization
-from sam_theory.diagonal.field import FlowField
+from sam_theory.diagonal.integrator.coupled import Linearization
+from sam_theory.diagonal.integrator.field import FlowField
 
 X = np.random.default_rng(0).standard_normal((4, 6))
 DATA = st.Regression(X, X[:, 0])

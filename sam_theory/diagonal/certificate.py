@@ -32,13 +32,13 @@ from .._validate import checked_matrix, checked_vector, real_array
 from ..design import Array, Matrix
 from ..errors import InputError
 from ..row_space import RowSpace, find_row_space
-from .compensated import UNIT, dual_image, image_part, residual_pair, residual_part
 from .coordinates import checked_coordinates
-from .duality_gap import bounds_at, mirror_angle, mirror_angles
-from .normal_matrix import is_small
-from .projection import label_errors
-from .verified import VerifiedFactor as _Verified
-from .verified import binary_root, small_correction
+from .dual.compensated import UNIT, dual_image, image_part, residual_pair, residual_part
+from .dual.duality_gap import bounds_at, mirror_angle, mirror_angles
+from .dual.normal_matrix import is_small
+from .dual.projection import label_errors
+from .dual.verified import VerifiedFactor as _Verified
+from .dual.verified import binary_root, small_correction
 
 _SIDES = {
     "residual": "upper bound on max |X beta - y| over the independent rows",

@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace, show: Show) -> int:
 def _report(arguments: argparse.Namespace) -> Report:
     from sam_theory.diagonal import reports
     from sam_theory.diagonal.coordinates import initial_scale
-    from sam_theory.diagonal.descent_plan import MOST_STEPS
+    from sam_theory.diagonal.steps.plan import MOST_STEPS
 
     algorithm = chosen_algorithm(arguments)
     if arguments.command != "bias" and arguments.steps > MOST_STEPS:

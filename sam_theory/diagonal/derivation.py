@@ -18,10 +18,10 @@ from pathlib import Path
 
 import sympy as sp
 
-from sam_theory.diagonal import _closed_forms as forms
-from sam_theory.diagonal import _series as series
-from sam_theory.diagonal._programs import DerivationError, print_program, require_zero
-from sam_theory.diagonal._proofs import prove_all
+from sam_theory.diagonal.forms import closed_forms as forms
+from sam_theory.diagonal.forms import series
+from sam_theory.diagonal.forms.programs import DerivationError, print_program, require_zero
+from sam_theory.diagonal.forms.proofs import prove_all
 
 HERE = Path(__file__).resolve().parent
 FORMULAS = HERE / "formulas.py"

@@ -38,10 +38,10 @@ from ..algorithms import Algorithm
 from ..errors import InputError
 from ..regression import Regression
 from ..row_space import MAGNITUDES
-from .descent_loop import Record, Status, Trainer
-from .descent_plan import Phase, Plan, RowStream, make_plan
-from .lane_loop import LaneRun
 from .limit import ImplicitBias, solve_limit
+from .steps.lane_loop import LaneRun
+from .steps.loop import Record, Status, Trainer
+from .steps.plan import Phase, Plan, RowStream, make_plan
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,12 +17,12 @@ from .._threads import parallel_pieces, worker_count
 from ..errors import InputError
 from ..regression import Regression
 from .descent import Descent, describe_run
-from .descent_loop import Trainer
-from .descent_plan import Plan, make_plan, vary_plan
-from .lane_loop import LaneTrainer, shared_tiles
+from .primitives.simd import WIDTH
 from .settings import Batch, Meter, Report, Setting, checked_settings, naming
-from .simd import WIDTH
-from .tiles import TileDesign
+from .steps.lane_loop import LaneTrainer, shared_tiles
+from .steps.loop import Trainer
+from .steps.plan import Plan, make_plan, vary_plan
+from .steps.tiles import TileDesign
 
 _TOGETHER = 4
 

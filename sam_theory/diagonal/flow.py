@@ -22,11 +22,11 @@ from ..design import Array
 from ..errors import InputError
 from ..regression import Regression
 from .coordinates import initial_scale
-from .coupled import CoupledIntegrator
-from .field import FlowField
+from .integrator.coupled import CoupledIntegrator
+from .integrator.field import FlowField
+from .integrator.radau import Integrator
 from .limit import ImplicitBias, describe, solve_limit
 from .potential import potential
-from .radau import Integrator
 from .settings import Meter
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from ..design import Array, Matrix, transposed_product, triangle
 from ..row_space import RowSpace, find_row_space
 from .certificate import Certificate, certify_rows
 from .coordinates import check_shift, checked_coordinates, initial_scale
-from .newton import solve_dual
-from .newton_steps import entropy_curve
+from .dual.newton import solve_dual
+from .dual.newton_steps import entropy_curve
 
 """Beyond it the squares of sinh(shift), which the normal matrix holds, leave double precision."""
 

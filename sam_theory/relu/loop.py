@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..diagonal.descent_kernels import draw_rows
+from ..diagonal.steps.kernels import draw_rows
 from ..errors import InputError
 from ..regression import Regression
 from . import kernels

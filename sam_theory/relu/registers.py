@@ -5,8 +5,9 @@ examples. Sums run over lanes and rows in a fixed order, products may be contrac
 multiply-adds and nothing else is reordered, so a result depends on the numbers alone. NaN passes
 through every operation. Without AVX-512 the compiler splits the registers.
 
-:mod:`sam_theory.diagonal.simd` has registers whose lanes are settings, of float64 only; those here
-follow the type of the array that they are loaded from and know how to compare and select.
+:mod:`sam_theory.diagonal.primitives.simd` has registers whose lanes are settings, of float64 only;
+those here follow the type of the array that they are loaded from and know how to compare and
+select.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sam_theory as st
-from sam_theory.diagonal import lane_loop, lanes, tiles
+from sam_theory.diagonal.steps import lane_loop, lanes, tiles
 
 RULES = [
     st.gd(),

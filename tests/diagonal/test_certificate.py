@@ -193,7 +193,7 @@ def test_both_factors_prove_the_same(monkeypatch):
     X, y = rng.standard_normal((5, 12)), rng.standard_normal(5)
     found = minimize_potential(X, y, 0.1)
     exact = exact_minimum(X, y, 0.1, found.dual)
-    monkeypatch.setattr("sam_theory.diagonal.verified._COMFORTABLE", 0.0)
+    monkeypatch.setattr("sam_theory.diagonal.dual.verified._COMFORTABLE", 0.0)
     given = certify(X, y, 0.1, found.beta)
     assert_bounds_hold(given, found.beta, exact)
     assert 0.1 < given.error_bound / found.certificate.error_bound < 10.0

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import sympy as sp
 
-from sam_theory.diagonal import _closed_forms as forms
 from sam_theory.diagonal import derivation
-from sam_theory.diagonal._programs import DerivationError, Let, Return, require_zero
-from sam_theory.diagonal._proofs import SIMPLE, SPECIAL, prove_all
+from sam_theory.diagonal.forms import closed_forms as forms
+from sam_theory.diagonal.forms.programs import DerivationError, Let, Return, require_zero
+from sam_theory.diagonal.forms.proofs import SIMPLE, SPECIAL, prove_all
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import twins
 
 import sam_theory as st
-from sam_theory.diagonal.descent_kernels import draw_rows
+from sam_theory.diagonal.steps.kernels import draw_rows
 
 STEPS, STEP_SIZE = 300, 0.04
 N, D = 12, 17
@@ -177,7 +177,7 @@ def test_special_cases_of_m():
 def test_blocks_of_one_example_agree_with_the_general_loop():
     one = train(st.one_sam(0.02))
     data = instance()
-    from sam_theory.diagonal import descent_kernels as kernels
+    from sam_theory.diagonal.steps import kernels
 
     w = scale() / np.sqrt(2.0)
     state = [w.copy(), w.copy(), np.zeros(D), np.zeros(N), np.ones(D)]

@@ -8,10 +8,10 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import sam_theory as st
-from sam_theory.diagonal import radau
-from sam_theory.diagonal.field import FlowField
+from sam_theory.diagonal.integrator import radau
+from sam_theory.diagonal.integrator.field import FlowField
+from sam_theory.diagonal.integrator.tableau import radau_tableau
 from sam_theory.diagonal.potential import orthonormal_delta, orthonormal_flow, potential
-from sam_theory.diagonal.tableau import radau_tableau
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "flow_limits.json").read_text())
 

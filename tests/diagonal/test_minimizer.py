@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.optimize import linprog, minimize
 
 from sam_theory import InputError, certify, minimize_potential
-from sam_theory.diagonal import newton
+from sam_theory.diagonal.dual import newton
 
 
 def sparse_problem(n, d, seed=0):

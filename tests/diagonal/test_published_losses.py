@@ -83,6 +83,22 @@ def test_all_39_in_the_published_order_of_operations(run, data, streams):
         assert data.test.loss(u * v) == pytest.approx(run["test_loss"], rel=tolerance(run), abs=0)
 
 
+def test_all_examples_at_once_have_the_bits_of_one_after_the_other(data):
+    rho, step_size, steps = 0.6, 10 / D, 400
+    phases = [(st.one_sam(rho), step_size, steps)]
+    u, v = np.full(D, 0.1), np.zeros(D)
+    for _ in range(steps):
+        grad_u, grad_v = np.zeros(D), np.zeros(D)
+        for row, label, r in zip(data.X, data.y, data.X @ (u * v) - data.y, strict=True):
+            p, q = u + rho * r * row * v, v + rho * r * row * u
+            error = (row * p * q).sum() - label
+            grad_u += error * q * row / data.n
+            grad_v += error * p * row / data.n
+        u, v = u - step_size * grad_u, v - step_size * grad_v
+    found = descend_reference(data, alpha=0.1, phases=phases)
+    assert np.array_equal(found, (u, v))
+
+
 @pytest.mark.parametrize("run", [r for r in RUNS if not is_rounded(r)], ids=name)
 def test_published(run, data, streams):
     batches = None

@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse
 
 import sam_theory as st
-from sam_theory.diagonal import row_passes, stages
-from sam_theory.diagonal.tail import _block_form
+from sam_theory.diagonal.integrator import stages
+from sam_theory.diagonal.integrator.tail import _block_form
+from sam_theory.diagonal.primitives import row_passes
 
 RULES = [
     st.gd(),

@@ -9,7 +9,7 @@ import pytest
 
 import sam_theory as st
 from sam_theory.diagonal import flow
-from sam_theory.diagonal.radau import Integrator
+from sam_theory.diagonal.integrator.radau import Integrator
 from sam_theory.explorer import model, sources
 from sam_theory.explorer.model import GD, Choice, Work
 from sam_theory.explorer.sources import File

@@ -9,7 +9,7 @@ import relu_twins as twins
 
 import sam_theory as st
 from sam_theory import InputError, relu
-from sam_theory.diagonal.descent_kernels import draw_rows
+from sam_theory.diagonal.steps.kernels import draw_rows
 
 RULES = [
     st.gd(),

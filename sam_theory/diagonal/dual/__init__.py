@@ -1,0 +1,1 @@
+"""The convex problem by its dual: Newton's method, products with error bounds, proved factors."""

@@ -1,0 +1,1 @@
+"""Closed forms as programs in sympy, and what each must equal."""

@@ -1,0 +1,1 @@
+"""The flow in dual coordinates: its field and the implicit method that follows it."""
