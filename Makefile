@@ -51,7 +51,7 @@ report-full: $(STAMP)
 	@$(RUN) -m figures report
 
 test: $(STAMP)
-	@$(ONE_THREAD) $(RUN) -m pytest -n $(JOBS) -q $(PYTEST_ARGS)
+	@$(ONE_THREAD) $(RUN) -m pytest -n $(JOBS) --dist loadfile -q $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
 	@$(ONE_THREAD) $(RUN) -m pytest -n $(JOBS) -q -m slow $(PYTEST_ARGS)
