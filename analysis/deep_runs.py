@@ -16,7 +16,7 @@ from analysis.statistics import mean_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sam_theory.deep.run import TrainingRun
+    from sam_theory.deep.runs.run import TrainingRun
 
 BATCH = 64
 BASE: dict[str, Any] = {
@@ -32,8 +32,8 @@ KINDS = {"ERM": "gd", "n-SAM": "n-sam", "m-SAM": "m-sam", "1-SAM": "1-sam"}
 
 def train(**changes: Any) -> TrainingRun:
     """Train with the settings that all studies share, but for the changes."""
-    from sam_theory.deep.run import TrainSettings
-    from sam_theory.deep.run import train as run
+    from sam_theory.deep.runs.run import TrainSettings
+    from sam_theory.deep.runs.run import train as run
 
     return run(TrainSettings(**(BASE | changes)))
 

@@ -146,11 +146,11 @@ def product_rate() -> float:
 
 def _convolution(sizes: tuple[int, int, int, int, int]) -> Iterator[Row]:
     """Forward and both gradients of one shape, beside the floor."""
-    from sam_theory.deep.array_operations import ArrayOperations
-    from sam_theory.deep.cpu_operations import CompiledOperations
-    from sam_theory.deep.geometry import Convolution
     from sam_theory.deep.lanes import Workspace
-    from sam_theory.deep.signals import Signal
+    from sam_theory.deep.operations.arrays import ArrayOperations
+    from sam_theory.deep.operations.compiled import CompiledOperations
+    from sam_theory.deep.operations.geometry import Convolution
+    from sam_theory.deep.operations.signals import Signal
 
     height, inputs, outputs, kernel, stride = sizes
     shape, space = Convolution(height, height, *sizes[1:]), Workspace(np, np.dtype("f4"))

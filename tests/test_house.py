@@ -17,13 +17,15 @@ import sam_theory
 
 DIAGONAL = "sam_theory.diagonal"
 THEORY, SIMULATION = f"{DIAGONAL}.flow", f"{DIAGONAL}.descent"
-# What each folder of DIAGONAL may import of it; of `descent` and `settings`, `steps` names types.
+# What a folder may import of its package; of `descent` and `settings`, `steps` names types.
 FOLDERS = {
-    "forms": set(),
-    "primitives": set(),
-    "dual": {"primitives"},
-    "integrator": {"primitives"},
-    "steps": {"primitives", "coordinates", "descent", "settings"},
+    "diagonal.forms": set(),
+    "diagonal.primitives": set(),
+    "diagonal.dual": {"primitives"},
+    "diagonal.integrator": {"primitives"},
+    "diagonal.steps": {"primitives", "coordinates", "descent", "settings"},
+    "deep.operations": set(),
+    "deep.data": set(),
 }
 
 
@@ -191,21 +193,25 @@ def test_theory_and_simulation_never_meet():
 
 
 def folder_complaints(module: str, names: set[str]) -> list[str]:
-    """Imports of a module in a folder of DIAGONAL that do not belong there."""
-    folder = module.split(".")[2]
-    inside = {name.split(".")[2] for name in names if name.startswith(f"{DIAGONAL}.")}
-    return sorted(inside - FOLDERS[folder] - {folder})
+    """Imports of a module in a folder, from beside that folder, that do not belong there."""
+    library, package, folder = module.split(".")[:3]
+    beside = {name.split(".")[2] for name in names if name.startswith(f"{library}.{package}.")}
+    return sorted(beside - FOLDERS[f"{package}.{folder}"] - {folder})
 
 
-def test_folders_stand_side_by_side():
-    deep = [name for name in house.modules("sam_theory") if name.startswith(f"{DIAGONAL}.")]
-    inside = [name for name in deep if name.count(".") > 2]
-    assert {name.split(".")[2] for name in inside} == set(FOLDERS)
-    found = {name: folder_complaints(name, house.imported_by(name)) for name in inside}
-    assert {name: names for name, names in found.items() if names} == {}
+def test_folders_import_nothing_from_above():
+    inside = [m for m in house.modules("sam_theory") if ".".join(m.split(".")[1:3]) in FOLDERS]
+    assert {".".join(module.split(".")[1:3]) for module in inside} == set(FOLDERS)
+    found = {module: folder_complaints(module, house.imported_by(module)) for module in inside}
+    assert {module: names for module, names in found.items() if names} == {}
+    assert {name for name in FOLDERS if name.startswith("diagonal.")} == {
+        ".".join(module.split(".")[1:3])
+        for module in house.modules("sam_theory")
+        if module.startswith(f"{DIAGONAL}.") and module.count(".") > 2
+    }
 
 
-def test_planted_import_across_folders():
+def test_planted_import_from_above():
     names = house.imports("from ..steps import plan\n", f"{DIAGONAL}.integrator")
     assert folder_complaints(f"{DIAGONAL}.integrator.radau", names) == ["steps"]
 

@@ -34,9 +34,9 @@ _HOME = {
     "Checkpoint": "checkpoints",
     "CheckpointFolder": "checkpoints",
     "StopRequested": "stopping",
-    "TrainSettings": "settings",
-    "TrainingRun": "run",
-    "train": "run",
+    "TrainSettings": "runs.settings",
+    "TrainingRun": "runs.run",
+    "train": "runs.run",
 }
 
 __all__ = list(_HOME)

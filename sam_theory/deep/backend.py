@@ -71,14 +71,14 @@ class Backend:
     def operations(self) -> Any:
         """Return the operations of this backend."""
         if self.name == "numpy":
-            from .cpu_operations import CompiledOperations
+            from .operations.compiled import CompiledOperations
 
             return CompiledOperations()
         if self.name == "cupy":
-            from .gpu_operations import GpuOperations
+            from .operations.gpu import GpuOperations
 
             return GpuOperations(self.xp)
-        from .array_operations import ArrayOperations
+        from .operations.arrays import ArrayOperations
 
         return ArrayOperations(np)
 

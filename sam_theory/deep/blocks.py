@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .dropout import Dropout
-from .geometry import Convolution
 from .lanes import Lane, Program
 from .layers import Conv
+from .operations.geometry import Convolution
+from .operations.signals import LINEAR, Activation, Signal
 from .parameters import Layout
-from .signals import LINEAR, Activation, Signal
 
 NormMaker = Callable[[Layout, str, int], Any]
 

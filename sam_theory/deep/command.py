@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_theory.commands import Command, Show
-from sam_theory.deep import flags, measure_command
+from sam_theory.deep import measure_command
+from sam_theory.deep.runs import flags
 from sam_theory.errors import InputError
 
 if TYPE_CHECKING:
-    from sam_theory.deep.run import Progress, TrainingRun
-    from sam_theory.deep.settings import TrainSettings
+    from sam_theory.deep.runs.run import Progress, TrainingRun
+    from sam_theory.deep.runs.settings import TrainSettings
 
 HELP = "train a deep network with ERM, n-SAM or m-SAM, on images; resumable bit for bit"
 EPILOG = """\
@@ -94,7 +95,7 @@ def train(arguments: argparse.Namespace, show: Show) -> int:
     InputError
         Settings, data, model, device or folder cannot be used, or the loss became nan.
     """
-    from sam_theory.deep import run
+    from sam_theory.deep.runs import run
     from sam_theory.deep.stopping import StopRequested
 
     settings = chosen(arguments)
@@ -111,7 +112,7 @@ def train(arguments: argparse.Namespace, show: Show) -> int:
 
 def chosen(arguments: argparse.Namespace) -> TrainSettings:
     """Return the settings that flags and files describe; InputError says what does not fit."""
-    from sam_theory.deep.settings import FREE, TrainSettings
+    from sam_theory.deep.runs.settings import FREE, TrainSettings
 
     fields = [field.name for field in dataclasses.fields(TrainSettings)]
     given = {name: getattr(arguments, name) for name in (*fields, "acc_steps")

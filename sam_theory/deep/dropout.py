@@ -18,7 +18,7 @@ from sam_theory.errors import InputError
 
 from .data import streams
 from .lanes import Lane
-from .signals import Signal
+from .operations.signals import Signal
 
 _LEVELS = 1 << 32
 

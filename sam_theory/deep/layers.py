@@ -12,10 +12,10 @@ from typing import Any
 
 from sam_theory.errors import InputError
 
-from .geometry import Convolution
 from .lanes import Lane, Program
+from .operations.geometry import Convolution
+from .operations.signals import Activation, Signal, Statistics
 from .parameters import Layout, normal_fan_out, ones, uniform_fan_in, zeros
-from .signals import Activation, Signal, Statistics
 
 EPSILON = 1e-5
 MOMENTUM = 0.1

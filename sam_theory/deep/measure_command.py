@@ -13,7 +13,7 @@ from sam_theory.errors import InputError
 if TYPE_CHECKING:
     from sam_theory.deep.checkpoints import Checkpoint
     from sam_theory.deep.data import ImageSet
-    from sam_theory.deep.experiment import Experiment
+    from sam_theory.deep.runs.experiment import Experiment
 
 SHARPNESS = "measure m-sharpness, curvature and feature rank of a trained network"
 SHARPNESS_EPILOG = """\
@@ -86,7 +86,7 @@ def _add_data(parser: argparse.ArgumentParser, examples: int) -> None:
 
 def sharpness(arguments: argparse.Namespace, show: Show) -> int:
     """Measure; returns the exit status."""
-    from sam_theory.deep.experiment import evenly_spaced
+    from sam_theory.deep.runs.experiment import evenly_spaced
     from sam_theory.deep.sharpness import m_sharpness
 
     _check(arguments)
@@ -168,7 +168,7 @@ def segment(arguments: argparse.Namespace, show: Show) -> int:
     import numpy as np
 
     from sam_theory.deep import checkpoints
-    from sam_theory.deep.experiment import evenly_spaced, restore_network
+    from sam_theory.deep.runs.experiment import evenly_spaced, restore_network
     from sam_theory.deep.segment import loss_along_segment
 
     _check(arguments)
@@ -259,7 +259,7 @@ def _check_alike(experiment: Experiment, other: Checkpoint, statistics: Any, whe
 
 
 def _restored(arguments: argparse.Namespace) -> tuple[Experiment, Any]:
-    from sam_theory.deep.experiment import from_checkpoint
+    from sam_theory.deep.runs.experiment import from_checkpoint
 
     return from_checkpoint(arguments.file, data_dir=arguments.data_dir, device=arguments.device)
 

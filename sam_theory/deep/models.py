@@ -13,11 +13,11 @@ from typing import Any
 from sam_theory.errors import InputError
 
 from .blocks import PostActivationBlock, PreActivationBlock
-from .geometry import Convolution
 from .lanes import Lane, Program
 from .layers import BatchNorm, Conv, GroupNorm, Linear
+from .operations.geometry import Convolution
+from .operations.signals import Activation, Signal
 from .parameters import Layout
-from .signals import Activation, Signal
 
 DEPTHS = {"tiny": (1, 1, 1, 1), "18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

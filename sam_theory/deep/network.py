@@ -16,8 +16,8 @@ from .backend import Backend
 from .dropout import Masks
 from .lanes import Lane, Program, Runner, cut
 from .losses import cross_entropy, predictions
+from .operations.signals import Activation
 from .registry import make_model
-from .signals import Activation
 from .vectors import Vectors
 
 EVALUATION_BATCH = 256

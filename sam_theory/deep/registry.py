@@ -9,7 +9,7 @@ from typing import Any
 from sam_theory.errors import InputError
 
 from .models import DEPTHS, Model, Perceptron, Residual, Vgg, batch_norm, group_norm
-from .signals import Activation
+from .operations.signals import Activation
 
 Shape = tuple[int, int, int]
 Maker = Callable[[Shape, int, int, Activation], Model]

@@ -26,7 +26,7 @@ class Vectors:
         self.compiled = backend.name == "numpy"
         self.kernels: Any = None
         if backend.name == "cupy":
-            from .gpu_kernels import flat_kernels
+            from .operations.cuda import flat_kernels
 
             self.kernels = flat_kernels()
 
@@ -38,7 +38,7 @@ class Vectors:
     def dot(self, x: Any, y: Any) -> float:
         """Inner product in float64."""
         if self.compiled:
-            from .flat_kernels import inner_product
+            from .operations.flat import inner_product
 
             return float(sum(self._each(x.size, lambda b, e: inner_product(x, y, b, e))))
         if self.kernels is not None:
@@ -52,7 +52,7 @@ class Vectors:
     def absolute_sum(self, x: Any) -> float:
         """Sum of absolute values in float64."""
         if self.compiled:
-            from .flat_kernels import absolute_sum
+            from .operations.flat import absolute_sum
 
             return float(sum(self._each(x.size, lambda b, e: absolute_sum(x, b, e))))
         return float(self.xp.sum(self.xp.abs(x), dtype="float64"))
@@ -60,7 +60,7 @@ class Vectors:
     def combine(self, x: Any, factor: float, y: Any, out: Any) -> None:
         """Write x + factor y; out may be x or y."""
         if self.compiled:
-            from .flat_kernels import combine
+            from .operations.flat import combine
 
             self._each(x.size, lambda b, e: combine(x, factor, y, b, e, out))
         elif self.kernels is not None:
@@ -71,7 +71,7 @@ class Vectors:
     def momentum_step(self, w: Any, v: Any, g: Any, rate: float, momentum: float) -> None:
         """One step in place: v = momentum v + g, w = w - rate v."""
         if self.compiled:
-            from .flat_kernels import momentum_step
+            from .operations.flat import momentum_step
 
             self._each(w.size, lambda b, e: momentum_step(w, v, g, rate, momentum, b, e))
         elif self.kernels is not None:
@@ -85,7 +85,7 @@ class Vectors:
     def blend(self, x: Any, keep: float, y: Any) -> None:
         """Turn x into keep x + (1 - keep) y, in place: an exponential average."""
         if self.compiled:
-            from .flat_kernels import blend
+            from .operations.flat import blend
 
             self._each(x.size, lambda b, e: blend(x, keep, y, b, e))
         elif self.kernels is not None:
@@ -100,7 +100,7 @@ class Vectors:
     ) -> None:
         """Sum the lanes' gradients into out [added to it]; then the regulariser's, if ``last``."""
         if self.compiled:
-            from .flat_kernels import finish_gradient
+            from .operations.flat import finish_gradient
 
             self._each(
                 out.size,

@@ -13,7 +13,7 @@ import types
 import numpy as np
 import pytest
 
-from sam_theory.deep import gpu_kernels
+from sam_theory.deep.operations import cuda as gpu_kernels
 
 # What CUDA provides, for one block at a time with a C++ thread per CUDA thread.
 SHIM = """

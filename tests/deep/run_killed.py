@@ -13,7 +13,7 @@ import time
 import numpy as np
 from runs import CONVOLUTIONS, sam
 
-from sam_theory.deep.run import train
+from sam_theory.deep.runs.run import train
 
 
 def child(folder, pipe):

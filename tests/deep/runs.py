@@ -10,9 +10,9 @@ import numpy as np
 
 from sam_theory.deep import data
 from sam_theory.deep.backend import Backend
-from sam_theory.deep.evaluation import COLUMNS
 from sam_theory.deep.network import build_model
-from sam_theory.deep.run import TrainSettings
+from sam_theory.deep.runs.evaluation import COLUMNS
+from sam_theory.deep.runs.run import TrainSettings
 from sam_theory.deep.training import State, Step
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,9 @@ import pytest
 import runs
 
 from sam_theory.cli import build_parser, main
-from sam_theory.deep import checkpoints, command, flags
-from sam_theory.deep.run import TrainSettings, train
+from sam_theory.deep import checkpoints, command
+from sam_theory.deep.runs import flags
+from sam_theory.deep.runs.run import TrainSettings, train
 from sam_theory.errors import InputError
 
 QUICK = ["--fraction", "0.1", "--model", "mlp", "--model-width", "8", "--batch-size", "16",
@@ -212,7 +213,7 @@ def test_the_bar_shows_loss_error_and_time_left(capsys):
 
 
 def command_progress(k, row):
-    from sam_theory.deep.run import Progress
+    from sam_theory.deep.runs.run import Progress
 
     return Progress(k, 10, k / 5, 0.5, 0.25, row)
 
@@ -321,7 +322,7 @@ def checkpoint(place, name, kind="last"):
 
 def test_sharpness_is_that_of_the_library(trained, tmp_path, capsys):
     from sam_theory.deep import feature_rank, m_sharpness
-    from sam_theory.deep.experiment import evenly_spaced
+    from sam_theory.deep.runs.experiment import evenly_spaced
 
     place, found = trained
     out, table = tmp_path / "out.json", tmp_path / "out.csv"

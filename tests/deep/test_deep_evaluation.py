@@ -117,7 +117,7 @@ def test_reestimated_statistics():
     out = np.empty((8, 8, 8, 4))
     weight = network.layout.stored(w)["stem.weight"]
     plain = nets.make("resnet_tiny", 4, 3, (1, 8, 8), backend="arrays")[0].operations
-    from sam_theory.deep.signals import Signal
+    from sam_theory.deep.operations.signals import Signal
 
     plain.convolve(None, stem.shape, Signal(images), weight, None, None, out)
     halves = [out[:4].reshape(-1, 4), out[4:].reshape(-1, 4)]

@@ -13,20 +13,20 @@ import runs
 from emulated_gpu import device, host
 
 from sam_theory.algorithms import Algorithm
-from sam_theory.deep import gpu_kernels
-from sam_theory.deep.array_operations import ArrayOperations
 from sam_theory.deep.backend import Backend
 from sam_theory.deep.dropout import Masks
 from sam_theory.deep.features import error_rates, feature_rank
-from sam_theory.deep.geometry import Convolution
-from sam_theory.deep.gpu_operations import GpuOperations
 from sam_theory.deep.hessian import hessian_product, top_eigenvalue
 from sam_theory.deep.network import Regularizer
+from sam_theory.deep.operations import cuda as gpu_kernels
+from sam_theory.deep.operations.arrays import ArrayOperations
+from sam_theory.deep.operations.geometry import Convolution
+from sam_theory.deep.operations.gpu import GpuOperations
+from sam_theory.deep.operations.signals import LINEAR, RELU, Activation, Signal
 from sam_theory.deep.rules import Rule
-from sam_theory.deep.run import train
+from sam_theory.deep.runs.run import train
 from sam_theory.deep.segment import distance, loss_along_segment
 from sam_theory.deep.sharpness import gradient_alignment, m_sharpness
-from sam_theory.deep.signals import LINEAR, RELU, Activation, Signal
 from sam_theory.deep.statistics import reestimated_buffers
 from sam_theory.deep.training import State, Step
 from sam_theory.deep.vectors import Vectors

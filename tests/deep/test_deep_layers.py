@@ -6,11 +6,11 @@ import nets
 import numpy as np
 import pytest
 
-from sam_theory.deep.array_operations import ArrayOperations
-from sam_theory.deep.cpu_operations import CompiledOperations
-from sam_theory.deep.geometry import Convolution
 from sam_theory.deep.losses import cross_entropy
-from sam_theory.deep.signals import LINEAR, RELU, Activation, Signal, Statistics
+from sam_theory.deep.operations.arrays import ArrayOperations
+from sam_theory.deep.operations.compiled import CompiledOperations
+from sam_theory.deep.operations.geometry import Convolution
+from sam_theory.deep.operations.signals import LINEAR, RELU, Activation, Signal, Statistics
 from sam_theory.errors import InputError
 
 OPERATIONS = {"compiled": CompiledOperations(), "arrays": ArrayOperations(np)}

@@ -89,8 +89,8 @@ COUNTS = [
 
 @pytest.mark.parametrize(("name", "width", "classes", "count"), COUNTS)
 def test_parameter_counts(name, width, classes, count):
+    from sam_theory.deep.operations.signals import RELU
     from sam_theory.deep.registry import make_model
-    from sam_theory.deep.signals import RELU
 
     assert make_model(name, width, classes, (3, 32, 32), RELU).layout.size == count
 

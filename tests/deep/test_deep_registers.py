@@ -12,7 +12,7 @@ import pytest
 from llvmlite import binding
 from numba import njit
 
-from sam_theory.deep.registers import PIXELS, ROWS, multiply_tile, outer_tile
+from sam_theory.deep.operations.registers import PIXELS, ROWS, multiply_tile, outer_tile
 
 multiply, outer = multiply_tile(PIXELS, 1), outer_tile(ROWS, 1)
 
@@ -70,7 +70,7 @@ from llvmlite import binding
 if sys.argv[1] == "narrow":
     binding.get_host_cpu_features = lambda: {}
 import numpy as np
-from sam_theory.deep import registers
+from sam_theory.deep.operations import registers
 from sam_theory.deep.network import build_model
 network, w, _ = build_model("resnet_tiny_gn", 16)
 rng = np.random.default_rng(0)

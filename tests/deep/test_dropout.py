@@ -12,14 +12,14 @@ from nets import bits, small
 from test_deep_command import QUICK, refused, settings
 
 from sam_theory.algorithms import Algorithm
-from sam_theory.deep.array_operations import ArrayOperations
-from sam_theory.deep.cpu_operations import CompiledOperations
 from sam_theory.deep.data import streams
 from sam_theory.deep.dropout import Dropout, Masks
 from sam_theory.deep.network import Network, Regularizer
+from sam_theory.deep.operations.arrays import ArrayOperations
+from sam_theory.deep.operations.compiled import CompiledOperations
 from sam_theory.deep.registry import MODELS
 from sam_theory.deep.rules import Rule
-from sam_theory.deep.run import train
+from sam_theory.deep.runs.run import train
 from sam_theory.deep.stopping import StopRequested
 from sam_theory.deep.training import State, Step
 from sam_theory.errors import InputError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import runs
 
-from sam_theory.deep.evaluation import COLUMNS
-from sam_theory.deep.run import train
+from sam_theory.deep.runs.evaluation import COLUMNS
+from sam_theory.deep.runs.run import train
 from sam_theory.deep.segment import distance, loss_along_segment
 from sam_theory.errors import InputError
 

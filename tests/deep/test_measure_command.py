@@ -16,7 +16,7 @@ from sam_theory.cli import main
 from sam_theory.deep import checkpoints
 from sam_theory.deep.hessian import hessian_product, top_eigenvalue
 from sam_theory.deep.network import EVALUATION_BATCH
-from sam_theory.deep.run import train
+from sam_theory.deep.runs.run import train
 from sam_theory.deep.sharpness import m_sharpness, scaled_last_layer
 
 

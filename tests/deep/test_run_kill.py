@@ -16,9 +16,10 @@ import runs
 from runs import CONVOLUTIONS, sam
 
 from sam_theory.cli import main
-from sam_theory.deep import checkpoints, run_folder
-from sam_theory.deep.run import train
-from sam_theory.deep.run_folder import RunFolder
+from sam_theory.deep import checkpoints
+from sam_theory.deep.runs import folder as run_folder
+from sam_theory.deep.runs.folder import RunFolder
+from sam_theory.deep.runs.run import train
 from sam_theory.errors import InputError
 
 HERE = Path(__file__).parent
@@ -151,7 +152,7 @@ SMALL_FILES = """
 import resource, sys
 from runs import sam
 from sam_theory.cli import main
-from sam_theory.deep.run import train
+from sam_theory.deep.runs.run import train
 
 train(sam(epochs=1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)

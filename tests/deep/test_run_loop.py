@@ -10,10 +10,12 @@ import pytest
 import runs
 from runs import CONVOLUTIONS, differences, plain_loop, sam, small
 
-from sam_theory.deep import evaluation, loop, run_state, schedules
+from sam_theory.deep import schedules
 from sam_theory.deep.data import augment
 from sam_theory.deep.network import Network, build_model
-from sam_theory.deep.run import train
+from sam_theory.deep.runs import evaluation, loop
+from sam_theory.deep.runs import state as run_state
+from sam_theory.deep.runs.run import train
 from sam_theory.deep.stopping import StopRequested
 from sam_theory.errors import InputError
 

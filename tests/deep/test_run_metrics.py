@@ -11,11 +11,11 @@ import runs
 from runs import CONVOLUTIONS, plain_loop, sam
 
 from sam_theory import cli
-from sam_theory.deep import evaluation
-from sam_theory.deep.evaluation import COLUMNS, score
-from sam_theory.deep.experiment import evenly_spaced
-from sam_theory.deep.run import train
-from sam_theory.deep.run_folder import as_csv
+from sam_theory.deep.runs import evaluation
+from sam_theory.deep.runs.evaluation import COLUMNS, score
+from sam_theory.deep.runs.experiment import evenly_spaced
+from sam_theory.deep.runs.folder import as_csv
+from sam_theory.deep.runs.run import train
 
 
 def losses_and_errors(run, weights, buffers, images):

@@ -1,6 +1,6 @@
 """The operations of the networks on a GPU: cuBLAS on column matrices, kernels where nothing fits.
 
-Same methods as :class:`sam_theory.deep.array_operations.ArrayOperations`; what is not here runs as
+Same methods as :class:`sam_theory.deep.operations.arrays.ArrayOperations`; what is not here runs as
 array code on cupy.
 """
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .array_operations import ArrayOperations
+from .arrays import ArrayOperations
+from .cuda import per_image, per_number
 from .geometry import Convolution
-from .gpu_kernels import per_image, per_number
 from .signals import Signal, Statistics
 
 

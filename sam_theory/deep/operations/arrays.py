@@ -2,8 +2,8 @@
 
 One set of functions of a passed-in array module ``xp``: column matrices and BLAS for convolutions,
 reductions for normalisation. On a GPU, the passes that would touch memory several times are single
-kernels (:mod:`sam_theory.deep.gpu_kernels`); on a CPU this is the slow and obvious twin of
-:mod:`sam_theory.deep.cpu_operations`, and it takes every shape and precision.
+kernels (:mod:`sam_theory.deep.operations.cuda`); on a CPU this is the slow and obvious twin of
+:mod:`sam_theory.deep.operations.compiled`, and it takes every shape and precision.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The operations of the networks on a CPU: compiled kernels with their work space.
 
-Same methods as :class:`sam_theory.deep.array_operations.ArrayOperations`, which is their slow twin.
-A lane calls them from its own thread; none of them starts threads.
+Same methods as :class:`.operations.arrays.ArrayOperations`, which is their slow twin. A lane
+calls them from its own thread; none of them starts threads.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from . import convolution_kernels as convolution
-from . import normalization_kernels as normalization
-from . import pool_kernels as pool
-from .array_operations import ArrayOperations
+from . import convolution, normalization
+from . import pooling as pool
+from .arrays import ArrayOperations
 from .geometry import Convolution, forward_plan, gradient_plan, weight_pixels
 from .registers import BYTES, PIXELS, ROWS, VECTORS
 from .signals import Signal, Statistics

@@ -13,12 +13,12 @@ import numpy as np
 
 from sam_theory.errors import InputError
 
-from . import checkpoints
-from .backend import Backend
-from .checkpoints import Checkpoint
-from .data import Augmentation, ImageSet, Splits, TrainingBatches, load, prepare
-from .network import Network, build_model
-from .parameters import Layout
+from .. import checkpoints
+from ..backend import Backend
+from ..checkpoints import Checkpoint
+from ..data import Augmentation, ImageSet, Splits, TrainingBatches, load, prepare
+from ..network import Network, build_model
+from ..parameters import Layout
 from .settings import TrainSettings
 
 _DEVICES = {"cpu": "numpy", "gpu": "cupy"}

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from sam_theory._validate import checked_integer, checked_number
 from sam_theory.errors import InputError
 
+from ..rules import Policy, Rule
 from . import flags
-from .rules import Policy, Rule
 
 _COUNTS = {
     "epochs": 1, "batch_size": 1, "ascent_steps": 1, "evaluate_every": 1, "train_examples": 1,
@@ -166,10 +166,10 @@ class TrainSettings:
     def __post_init__(self) -> None:
         """Check every field, and that they fit together."""
         self._check_types()
-        from .data import KNOWN
-        from .registry import MODELS
-        from .schedules import learning_rate, sam_is_on
-        from .signals import Activation
+        from ..data import KNOWN
+        from ..operations.signals import Activation
+        from ..registry import MODELS
+        from ..schedules import learning_rate, sam_is_on
 
         if self.dataset not in KNOWN:
             raise InputError(f"unknown data set {self.dataset!r}; known are {', '.join(KNOWN)}")
@@ -231,7 +231,7 @@ class TrainSettings:
         """Return what a step does."""
         from sam_theory.algorithms import Algorithm
 
-        from .network import Regularizer
+        from ..network import Regularizer
 
         return Rule(
             Algorithm(

@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .convolution_kernels import NONE, RELU, span_of, spread
+from .convolution import NONE, RELU, span_of, spread
 
 
 @njit(nogil=True, cache=True)

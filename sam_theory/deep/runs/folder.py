@@ -29,7 +29,7 @@ import numpy as np
 from sam_theory import __version__
 from sam_theory.errors import InputError
 
-from .checkpoints import CheckpointFolder
+from ..checkpoints import CheckpointFolder
 from .evaluation import COLUMNS, INTEGERS
 
 SECONDS = ("iteration", "seconds", "seconds_evaluating")

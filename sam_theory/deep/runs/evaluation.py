@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .data import ImageSet, in_order
+from ..data import ImageSet, in_order
+from ..losses import predictions
+from ..network import Network
+from ..sharpness import gradient_alignment, m_sharpness
+from ..statistics import reestimated_buffers
 from .experiment import Experiment
-from .losses import predictions
-from .network import Network
-from .sharpness import gradient_alignment, m_sharpness
-from .statistics import reestimated_buffers
 
 SMALL_RADIUS = 0.01
 USUAL_RADIUS = 0.1

@@ -1,4 +1,4 @@
-"""The loop of a training run: steps, evaluations, checkpoints; see :mod:`sam_theory.deep.run`."""
+"""The loop of a training run: steps, evaluations, checkpoints; see :mod:`.runs.run`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import run_state
+from ..schedules import averaging, learning_rate, sam_is_on
+from ..training import Report, State, Step
+from . import state as run_state
 from .evaluation import COLUMNS, Evaluator
 from .experiment import Experiment
-from .run_folder import RunFolder
-from .run_state import Memory, Snapshot
-from .schedules import averaging, learning_rate, sam_is_on
-from .training import Report, State, Step
+from .folder import RunFolder
+from .state import Memory, Snapshot
 
 MOST_SKIPPED = 10
 """So many steps in a row that are not finite end a run."""
@@ -52,7 +52,7 @@ class Loop:
     folder : RunFolder or None
         Where it writes.
     progress, stop
-        As of :func:`sam_theory.deep.run.train`.
+        As of :func:`sam_theory.deep.runs.run.train`.
 
     Attributes
     ----------

@@ -17,13 +17,13 @@ import numpy as np
 
 from sam_theory.errors import InputError
 
+from ..network import Network
 from .evaluation import COLUMNS
 from .experiment import Experiment
+from .folder import RunFolder
 from .loop import Loop, Progress
-from .network import Network
-from .run_folder import RunFolder
-from .run_state import Snapshot
 from .settings import TrainSettings
+from .state import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +115,7 @@ def train(
     settings : TrainSettings
         What is trained, on what, and how.
     output : path, optional
-        Folder of metrics and checkpoints, see :mod:`sam_theory.deep.run_folder`; None writes none.
+        Folder of metrics and checkpoints, see :mod:`sam_theory.deep.runs.folder`; None writes none.
     resume : bool
         Go on from the last checkpoint in the folder, and from the beginning, with a note, if there
         is none.

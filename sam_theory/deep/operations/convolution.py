@@ -6,7 +6,7 @@ into a padded scratch, applying what precedes the convolution on the way,
     a = act(x scale + shift),    scale and shift per image and channel,
 
 so that normalised and activated tensors are never written to memory, and then runs the tiles of
-:mod:`sam_theory.deep.registers` over the scratch. Channels that do not fill a register are computed
+:mod:`.operations.registers` over the scratch. Channels that do not fill a register are computed
 beside zeros and left out of the result.
 """
 

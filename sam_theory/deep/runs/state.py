@@ -11,10 +11,10 @@ import numpy as np
 
 from sam_theory.errors import InputError
 
-from .checkpoints import Checkpoint, CheckpointFolder, Found
+from ..checkpoints import Checkpoint, CheckpointFolder, Found
+from ..training import State
 from .evaluation import COLUMNS
 from .experiment import Experiment, packed, restore_network, unpacked
-from .training import State
 
 SUMS = ("batch_loss", "batch_objective", "batch_error")
 BEST = ("best", "averaged_best")

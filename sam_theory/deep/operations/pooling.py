@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .convolution_kernels import activate, span_of, spread
-from .normalization_kernels import through_activation
+from .convolution import activate, span_of, spread
+from .normalization import through_activation
 
 ROW = 256
 

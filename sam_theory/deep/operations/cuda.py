@@ -1,6 +1,6 @@
 """CUDA sources of the passes that array code would split, and their launches through cupy.
 
-Each has its twin in :class:`sam_theory.deep.array_operations.ArrayOperations`. Sums are taken in a
+Each has its twin in :class:`sam_theory.deep.operations.arrays.ArrayOperations`. Sums are taken in a
 fixed order: by the threads of a block over their own rows, then over the threads in turn.
 """
 

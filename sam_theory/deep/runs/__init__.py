@@ -1,0 +1,1 @@
+"""A run around the training step: settings, loop, evaluations, what is stored."""
