@@ -17,13 +17,13 @@ import sam_theory
 
 DIAGONAL = "sam_theory.diagonal"
 THEORY, SIMULATION = f"{DIAGONAL}.flow", f"{DIAGONAL}.descent"
-# What a folder may import of its package; of `descent` and `settings`, `steps` names types.
+# What a folder may import of its package.
 FOLDERS = {
     "diagonal.forms": set(),
     "diagonal.primitives": set(),
     "diagonal.dual": {"primitives"},
     "diagonal.integrator": {"primitives"},
-    "diagonal.steps": {"primitives", "coordinates", "descent", "settings"},
+    "diagonal.steps": {"primitives", "coordinates", "settings"},
     "deep.operations": set(),
     "deep.data": set(),
 }

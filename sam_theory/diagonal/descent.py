@@ -40,8 +40,8 @@ from ..regression import Regression
 from ..row_space import MAGNITUDES
 from .limit import ImplicitBias, solve_limit
 from .steps.lane_loop import LaneRun
-from .steps.loop import Record, Status, Trainer
-from .steps.plan import Phase, Plan, RowStream, make_plan
+from .steps.loop import Status, Trainer
+from .steps.plan import Begun, Phase, Plan, Record, RowStream, make_plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +113,21 @@ class Descent:
             "loss": self.loss,
             "test_loss": test_loss,
         }
+
+    def _begun(self) -> Begun:
+        """Return where this run stands."""
+        return Begun(
+            data=self.data,
+            alpha=self.alpha,
+            steps=self.steps,
+            w_plus=self.w_plus,
+            w_minus=self.w_minus,
+            nu=self.nu,
+            smallest_factor=self.smallest_factor,
+            phases=self.phases,
+            history=self._history,
+            stream=self._stream,
+        )
 
     @property
     def generator(self) -> np.random.Generator:
@@ -301,7 +316,7 @@ def descend(
         weight_decay=weight_decay,
         tol=tol,
         progress=progress,
-        start=start,
+        start=None if start is None else start._begun(),
     )
     trainer = Trainer(plan)
     trainer.run()
@@ -310,7 +325,7 @@ def descend(
 
 def describe_run(plan: Plan, trainer: Trainer | LaneRun) -> Descent:
     """Assemble the result of a finished run."""
-    before, history = ((), ()) if plan.start is None else (plan.start.phases, plan.start._history)
+    before, history = ((), ()) if plan.start is None else (plan.start.phases, plan.start.history)
     beta, w_plus, w_minus, nu, low = trainer.state()
     return Descent(
         data=plan.data,

@@ -179,7 +179,7 @@ def test_alpha_of_its_own_for_every_coordinate(decades):
     [
         ({"alpha": 0.0}, "alpha must be positive"),
         ({"alpha": -1.0}, "alpha must be positive"),
-        ({"alpha": np.nan}, "alpha must be finite"),
+        ({"alpha": np.nan}, "alpha must be positive and finite, got nan"),
         ({"alpha": 1e-200}, "alpha must lie between"),
         ({"alpha": [0.1, 0.2]}, "alpha must be a number or 3 numbers"),
         ({"shift": [np.inf, 0.0, 0.0]}, "shift must be finite"),
@@ -236,7 +236,7 @@ def test_sparse_and_rank_deficient():
 
 def test_large_problems_go_through_single_precision(monkeypatch):
     """Every size takes the path of large ones: the same answer, certified, to rounding."""
-    for name in ("design._SINGLE_FROM", "diagonal.normal_matrix._REUSE_FROM"):
+    for name in ("design._SINGLE_FROM", "diagonal.dual.normal_matrix._REUSE_FROM"):
         monkeypatch.setattr(f"sam_theory.{name}", 0)
     for n, d, alpha in ((8, 15, 0.1), (8, 15, 1e-3), (8, 15, 1e-9), (30, 80, 1e-2), (8, 90, 30.0)):
         X, y = sparse_problem(n, d, seed=n)

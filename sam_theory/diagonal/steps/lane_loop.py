@@ -21,8 +21,8 @@ from ...algorithms import Algorithm
 from ..primitives.row_passes import mean_loss
 from ..primitives.simd import WIDTH, aligned_zeros
 from . import lanes, tiles
-from .loop import Record, Status, Trainer, blow_up_limit, frozen, loss_on_test
-from .plan import Phase, Plan
+from .loop import Status, Trainer, blow_up_limit, frozen, loss_on_test
+from .plan import Phase, Plan, Record
 
 Array = npt.NDArray[np.float64]
 

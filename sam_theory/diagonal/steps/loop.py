@@ -19,10 +19,9 @@ from ...errors import InputError
 from ..primitives.row_passes import mean_loss
 from ..primitives.simd import aligned
 from . import kernels, small
-from .plan import Phase, Plan, Rows
+from .plan import Phase, Plan, Record, Rows
 
 Array = npt.NDArray[np.float64]
-Record = tuple[int, int, float, float]
 Status = Literal["converged", "max_steps", "diverged"]
 
 _ROWS = 1 << 16
@@ -82,7 +81,7 @@ class Trainer:
         self.loss = mean_loss(self.X, self.y, self.beta)
         if not np.isfinite(self.loss):
             raise InputError("alpha, X and y are so large that the initial loss overflows")
-        base = self.loss if start is None else start._history[0][2]
+        base = self.loss if start is None else start.history[0][2]
         self.limit = blow_up_limit(base)
         self.status: Status = "max_steps"
         self.diverged_at: int | None = None

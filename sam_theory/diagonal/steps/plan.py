@@ -20,11 +20,11 @@ from ..coordinates import initial_scale
 from .kernels import draw_rows
 
 if TYPE_CHECKING:
-    from ..descent import Descent
     from ..settings import Setting
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
+Record = tuple[int, int, float, float]
 
 
 MOST_STEPS = 10**15
@@ -88,6 +88,21 @@ class RowStream:
         return self.given[self.used - steps : self.used]
 
 
+class Begun(NamedTuple):
+    """Where a run stands that another call goes on with; arrays as in :class:`.Descent`."""
+
+    data: Regression
+    alpha: Array
+    steps: int
+    w_plus: Array
+    w_minus: Array
+    nu: Array
+    smallest_factor: Array
+    phases: tuple[Phase, ...]
+    history: tuple[Record, ...]
+    stream: RowStream
+
+
 class Plan(NamedTuple):
     """The checked arguments of one call of descend."""
 
@@ -99,7 +114,7 @@ class Plan(NamedTuple):
     stream: RowStream
     weight_decay: float
     tol: float
-    start: Descent | None
+    start: Begun | None
     progress: Callable[[float], None] | None
 
 
@@ -249,7 +264,7 @@ def _stream(n: int, phases: tuple[Phase, ...], seed: Any, batches: Any, start: A
         given = _batches(n, stochastic, batches)
     if seed is None:
         if start is not None:
-            return RowStream(n, start._stream.left().source, given)
+            return RowStream(n, start.stream.left().source, given)
         return RowStream(n, 0, given)
     if isinstance(seed, np.random.Generator):
         return RowStream(n, seed, given)
