@@ -88,6 +88,13 @@ def row_space(X: npt.ArrayLike | Matrix, y: npt.ArrayLike) -> RowSpace:
     return find_row_space(checked_matrix(X), checked_vector("y", y))
 
 
+def check_magnitude(name: str, values: Array, low: float = MAGNITUDES[0]) -> None:
+    """InputError unless values are zero or their largest size is between low and 1e100."""
+    size, high = float(np.max(np.abs(values))), MAGNITUDES[1]
+    if size and not low <= size <= high:
+        raise InputError(f"the largest entry of {name} is {size:.3g}, outside {low:g} .. {high:g}")
+
+
 @single_threaded
 def find_row_space(X: Matrix, y: Array) -> RowSpace:
     """Return :func:`row_space` of checked arguments."""
@@ -95,13 +102,8 @@ def find_row_space(X: Matrix, y: Array) -> RowSpace:
     if y.shape[0] != n:
         raise InputError(f"y has length {y.shape[0]} but X has {n} rows")
     largest = row_largest(X)
-    for name, sizes in (("X", largest), ("y", np.abs(y))):
-        size = float(np.max(sizes))
-        if size and not MAGNITUDES[0] <= size <= MAGNITUDES[1]:
-            low, high = MAGNITUDES
-            raise InputError(
-                f"the largest entry of {name} is {size:.3g}, outside {low:g} .. {high:g}"
-            )
+    check_magnitude("X", largest)
+    check_magnitude("y", y)
     tolerance = max(n, d) * float(np.finfo(np.float64).eps)
     if n <= d and _surely_independent(X, largest, tolerance):
         return RowSpace(n, np.arange(n), y, True, 0.0, y)

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from .._threads import parallel_map, single_threaded
 from .._validate import real_array
 from ..algorithms import Algorithm
-from ..design import Array
+from ..design import Array, row_largest
 from ..errors import InputError
 from ..regression import Regression
+from ..row_space import check_magnitude
 from .coordinates import initial_scale
 from .integrator.coupled import CoupledIntegrator
 from .integrator.field import FlowField
@@ -110,8 +111,8 @@ def flow(
     Raises
     ------
     InputError
-        If an argument does not fit, the algorithm has no flow in closed dual coordinates, or the
-        flow leaves double precision.
+        If an argument does not fit, the algorithm has no flow in closed dual coordinates, an entry
+        of X or y exceeds 1e100, or the flow leaves double precision.
 
     Examples
     --------
@@ -127,6 +128,8 @@ def flow(
     if np.any(np.diff(at) <= 0.0):
         raise InputError("times must increase")
     flow_field, scale = _field(data, alpha, algorithm)
+    check_magnitude("X", row_largest(data.X), low=0.0)
+    check_magnitude("y", data.y, low=0.0)
     n, d, count = data.n, data.d, at.size
     states, integrals = np.full((count, flow_field.size), np.nan), np.full(count, np.nan)
     integrator = _integrator(flow_field, _COUPLED_TOLS[1], n, True)

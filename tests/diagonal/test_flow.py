@@ -284,6 +284,8 @@ def test_progress_and_frame():
         ({"algorithm": "gd"}, "algorithm must be an Algorithm"),
         ({"algorithm": st.n_sam(0.1, ascent_steps=2)}, "ascent_steps must be 1"),
         ({"data": np.eye(3)}, "data must be a Regression"),
+        ({"data": st.Regression(np.eye(2), [1e150, 1.0])}, r"entry of y is 1e\+150, outside"),
+        ({"data": st.Regression(1e101 * np.eye(2), [1.0, 1.0])}, "entry of X is 1e\\+101, outside"),
         ({"times": [1.0, 0.5]}, "times must increase"),
         ({"times": [-1.0]}, "times must be finite and non-negative"),
     ],
