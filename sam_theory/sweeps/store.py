@@ -14,14 +14,16 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sam_theory.errors import InputError
 from sam_theory.sweeps.records import Outcome, unpack
 
-_DAY = 86_400.0
+_DAY, _MINUTE = 86_400.0, 60.0
+_DYING = 1.0
+"""Seconds that a killed process may take to let go of its lock."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,23 @@ class Store:
             with self._new(probe):
                 pass
             probe.unlink()
-            for left in Path(self.folder).glob("??/*.tmp"):
+            for left in self._temporary():
                 with contextlib.suppress(FileNotFoundError):
-                    if time.time() - left.stat().st_mtime > _DAY:
+                    age = time.time() - left.stat().st_mtime
+                    if age > _DAY or (age > _MINUTE and self._free(_key_of(left))):
                         left.unlink()
         except OSError as error:
             raise InputError(f"cache {self.folder}: cannot be written ({error.strerror})") from None
+
+    def clear(self, keys: Collection[str]) -> None:
+        """Remove what killed writers of these cells left, as far as that is possible."""
+        deadline = time.monotonic() + _DYING
+        with contextlib.suppress(OSError):
+            for left in [path for path in self._temporary() if _key_of(path) in keys]:
+                while not (free := self._free(_key_of(left))) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                if free:
+                    left.unlink(missing_ok=True)
 
     def write(self, key: str, data: bytes) -> None:
         """Store a record, all of it or nothing; InputError in one line if the disk refuses."""
@@ -137,6 +150,23 @@ class Store:
             os.close(descriptor)
         return True
 
+    def _temporary(self) -> list[Path]:
+        return list(Path(self.folder).glob("??/*.tmp"))
+
+    def _free(self, key: str) -> bool:
+        """Whether surely nobody holds a cell, and thus writes what is beside its place now."""
+        try:
+            descriptor = os.open(self.path(key, "lock"), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
     def _lock(self, path: Path, wait: bool) -> int | None:
         while True:
             try:
@@ -168,6 +198,10 @@ class Store:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _key_of(temporary: Path) -> str:
+    return temporary.name.partition(".")[0]
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -250,12 +250,17 @@ def _in_pool(
         parallel = joblib.Parallel(return_as="generator_unordered", **form)
         results = parallel(joblib.delayed(_compute_in_worker)(plan, cell, wait) for cell in cells)
         try:
-            yield from results
-        finally:
+            # Not `yield from`, which would close the results before the warning is silenced.
+            for result in results:  # noqa: UP028
+                yield result
+        except BaseException:
             with warnings.catch_warnings():
                 # Leaving early, on an error or an interrupt, is meant: what is done is recorded.
                 warnings.simplefilter("ignore")
                 results.close()
+            if client is None:
+                plan.store.clear({cell.key for cell in cells})
+            raise
 
 
 @functools.cache

@@ -233,6 +233,19 @@ def test_a_worker_with_other_code_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_leaving_early_clears_up_behind_killed_writers(tmp_path):
+    named, store = study.named(toy_studies.kinds), workers.Store(str(tmp_path))
+    cells = [workers.Cell(f"{x:02d}" * 32, {"x": x, "rho": 1.0}) for x in range(8)]
+    plan = workers.Plan(named, named.version(), {}, store)
+    results = workers.compute_all(plan, cells, workers.Pool(workers=2))
+    next(results)
+    (tmp_path / "07").mkdir(exist_ok=True)
+    left = store.path(cells[7].key).with_name(f"{cells[7].key}.left.tmp")
+    left.write_bytes(b"sam_theory")
+    results.close()
+    assert not left.exists() and records(tmp_path)
+
+
 def test_a_cell_that_kills_its_worker_fails_alone(tmp_path):
     log = str(tmp_path / "log")
     grid, common = {"x": range(5)}, {"log": log}

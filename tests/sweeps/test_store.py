@@ -90,15 +90,53 @@ def test_folders_that_cannot_be_used(tmp_path):
         pass
 
 
-def test_only_old_temporary_files_are_removed(store):
+def left_behind(store, name, age=0.0):
+    """What a writer that was killed so many seconds ago left of a cell."""
+    path = store.path(KEY).with_name(f"{KEY}.{name}.tmp")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(record()[:9])
+    os.utime(path, (0, time.time() - age))
+    return path
+
+
+def test_only_what_no_writer_holds_is_removed(store):
     store.write(KEY, record())
-    old, new = (store.path(KEY).with_name(f"{KEY}.{name}.tmp") for name in ("old", "new"))
-    for path in (old, new):
-        path.write_bytes(record()[:9])
-    os.utime(old, (0, time.time() - 2 * 86_400))
+    left_behind(store, "old", 2 * 86_400)
+    minutes, new = left_behind(store, "minutes", 120), left_behind(store, "new")
+    with store.claim(KEY, False):
+        store.prepare()
+        assert names(store) == [f"{KEY}.cell", f"{KEY}.lock", minutes.name, new.name]
     store.prepare()
     assert names(store) == [f"{KEY}.cell", new.name]
     assert store.load(KEY) == Outcome([{"y": 1.0}])
+
+
+def test_what_killed_writers_left_is_cleared(store, monkeypatch):
+    monkeypatch.setattr("sam_theory.sweeps.store._DYING", 0.05)
+    left = left_behind(store, "left")
+    with store.claim(KEY, False):
+        store.clear({KEY})
+        assert left.exists()
+    store.clear({"cd" * 32})
+    assert left.exists()
+    store.clear({KEY})
+    assert names(store) == []
+
+
+def test_a_writer_that_dies_meanwhile_is_waited_for(store):
+    left, inside = left_behind(store, "left"), threading.Event()
+
+    def die():
+        with store.claim(KEY, False):
+            inside.set()
+            time.sleep(0.1)
+
+    dying = threading.Thread(target=die)
+    dying.start()
+    assert inside.wait(10)
+    store.clear({KEY})
+    dying.join()
+    assert not left.exists()
 
 
 def test_a_cell_is_held_by_one_at_a_time(store):
@@ -164,4 +202,8 @@ def test_without_locks_a_record_is_still_complete(store, monkeypatch):
         assert first and second
         assert store.left_behind(KEY)
         store.write(KEY, record())
+        left = left_behind(store, "left", 120)
+        store.prepare()
+        assert left.exists()
+        left.unlink()
     assert names(store) == [f"{KEY}.cell"]
