@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.linalg import LinAlgError
 
 from ...design import Array, weighted_gram
@@ -38,8 +38,11 @@ _STATUS = {
 
 
 @cache
-def method_tables() -> newton.Method:
-    """Tables of the method as flat arrays of lanes."""
+def method_tables() -> tuple[newton.Method, npt.NDArray[np.intp]]:
+    """Tables of the method as flat arrays of lanes, and their addresses, which need them alive.
+
+    Two threads that come here first may each make their own, so the two belong together.
+    """
     table = radau_tableau()
 
     def columns(matrix: Array) -> Array:
@@ -52,7 +55,7 @@ def method_tables() -> newton.Method:
         out[: len(values)] = values
         return out
 
-    return newton.Method(
+    method = newton.Method(
         stages=len(table.nodes),
         nodes=table.nodes,
         columns=columns(table.matrix),
@@ -65,12 +68,7 @@ def method_tables() -> newton.Method:
         error=np.append(table.embedded, table.real_eigenvalue),
         last=table.matrix[-1].copy(),
     )
-
-
-@cache
-def _table_addresses() -> Any:
-    _, *tables = method_tables()
-    return addresses_of(tables)
+    return method, addresses_of(method[1:])
 
 
 @lru_cache(_SHAPES)
@@ -118,7 +116,7 @@ class Integrator:
     ) -> None:
         n, d = field.X.shape
         self.field, self.tol, self.max_steps = field, tol, max_steps
-        self.method = method_tables()
+        self.method, tables = method_tables()
         self._flow = newton.Flow(
             X=field.where,
             y=np.repeat(field.y, _LANES),
@@ -135,7 +133,7 @@ class Integrator:
         self._carried, self._space = Block(carried), Block(space)
         self._carried.control[newton.AGE] = -1.0
         self._carried.control[newton.LOOSE] = 1.0
-        self._addresses = _table_addresses(), self._carried.addresses, self._space.addresses
+        self._addresses = tables, self._carried.addresses, self._space.addresses
 
     @property
     def state(self) -> Array:

@@ -8,7 +8,7 @@ import pytest
 
 import sam_theory as st
 from sam_theory.diagonal.flow import _field
-from sam_theory.diagonal.integrator.radau import Integrator
+from sam_theory.diagonal.integrator.radau import Integrator, method_tables
 from sam_theory.diagonal.integrator.radau_steps import advance
 from sam_theory.diagonal.primitives import addresses
 
@@ -72,3 +72,14 @@ def test_a_matrix_that_is_read_only_compiles_nothing_more():
         state.append(integrator.state)
         signatures.append(len(advance.signatures))
     assert np.array_equal(*state) and signatures[0] == signatures[1]
+
+
+def test_tables_live_as_long_as_their_addresses():
+    """Whoever made the tables anew meanwhile, as a second thread does that comes first as well."""
+    field = _field(st.sparse_regression(6, 12, n_test=0), 0.1, st.one_sam(0.1), to_limit=True)[0]
+    first = Integrator(field, tol=1e-9, rank=6)
+    method_tables.cache_clear()
+    second = Integrator(field, tol=1e-9, rank=6)
+    for made in (first, second):
+        where = [table.ctypes.data for table in made.method[1:]]
+        assert made._addresses[0].tolist() == where
