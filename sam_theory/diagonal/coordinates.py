@@ -20,8 +20,6 @@ def initial_scale(alpha: Any, d: int) -> Array:
     if isinstance(alpha, float) and low <= alpha <= high:
         return np.full(d, alpha)
     scale = as_coordinates("alpha", alpha, d)
-    if ((scale >= low) & (scale <= high)).all():
-        return scale
     bad = ~(np.isfinite(scale) & (scale > 0.0))
     if np.any(bad):
         raise InputError(f"alpha must be positive and finite, got {scale[bad][0]:g}")

@@ -136,36 +136,32 @@ class Store:
 
     def left_behind(self, key: str) -> bool:
         """Whether a process that computed the cell has ended without recording it."""
-        try:
-            descriptor = os.open(self.path(key, "lock"), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return True
+        return self._hold(key) in ("ended", "unknown")
 
     def _temporary(self) -> list[Path]:
         return list(Path(self.folder).glob("??/*.tmp"))
 
     def _free(self, key: str) -> bool:
         """Whether surely nobody holds a cell, and thus writes what is beside its place now."""
+        return self._hold(key) in ("none", "ended")
+
+    def _hold(self, key: str) -> str:
+        """Return "none", "held", "ended" (its process), "unknown" (no locks here) or "unseen"."""
         try:
             descriptor = os.open(self.path(key, "lock"), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return True
+            return "none"
+        except OSError:
+            return "unseen"
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "held"
         except OSError:
-            return False
+            return "unknown"
         finally:
             os.close(descriptor)
-        return True
+        return "ended"
 
     def _lock(self, path: Path, wait: bool) -> int | None:
         while True:

@@ -2,10 +2,9 @@
 
 The forward product X beta holds the sums of a few examples of all eight settings in registers while
 it goes over the coordinates; the backward product X^T z holds those of a few coordinates while it
-goes over the examples. The update is a pass of its own: inside the backward product, where the
-registers are full of sums, it takes a tenth longer. The steps, and what the kernels return, are
-those of :mod:`.lanes`, for one group, but ``beta`` is 2 beta here, which takes a multiplication
-less.
+goes over the examples. The update is a pass of its own: inside the backward product the registers
+are full of sums. The steps, and what the kernels return, are those of :mod:`.lanes`, for one group,
+but ``beta`` is 2 beta here, which takes a multiplication less.
 
 Gradient descent and n-SAM see X and y through X^T X, X^T y and ||y|| only. So they run on R and
 Q^T y, where X = Q R with Q orthogonal and R upper trapezoidal, of which n (n - 1)/2 entries are
