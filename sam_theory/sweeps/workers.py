@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ _ALONE = 2
 _TRIES = 3
 _IDLE = 60.0
 _AFTER_SEMAPHORES = -1
+_FEEDER = "QueueFeederThread"
+_ENDING = 5.0
+"""Seconds that the thread of a queue that is closed may take to end."""
 _DIED = records.Failure(
     "WorkerDied",
     "the process that computed this cell ended each time: out of memory, killed, or a crash in "
@@ -267,12 +271,21 @@ def _in_pool(
 def _report_all_semaphores() -> None:
     """Have loky's resource tracker told at exit of the last semaphores that were removed.
 
-    If the garbage collector finds one while a message is on its way to the tracker, the tracker is
-    told with the next message; where there is none, it calls the semaphore leaked, on stderr.
+    It calls leaked, on stderr, a semaphore of whose removal it was not told. That is so where the
+    garbage collector finds one while another message is on its way: the tracker is told with the
+    next message, if there is one. And it is so where the thread that feeds a queue is the last to
+    hold one, and the process ends between its removal and the message.
     """
+    util.Finalize(None, _report_semaphores, exitpriority=_AFTER_SEMAPHORES)
+
+
+def _report_semaphores() -> None:
     from joblib.externals.loky.backend.resource_tracker import ensure_running
 
-    util.Finalize(None, ensure_running, exitpriority=_AFTER_SEMAPHORES)
+    for thread in threading.enumerate():
+        if thread.name == _FEEDER:
+            thread.join(_ENDING)
+    ensure_running()
 
 
 def _born(study: Study, code: str) -> None:
