@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -9,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -116,18 +117,19 @@ def parallel_map(
     the GIL for its heavy work (compiled with nogil, or BLAS, which should be single-threaded).
     Inside one of these threads, or with one thread, everything is computed in turn.
     """
-    if getattr(_worker, "busy", False) or (threads is None and len(items) <= 1):
+    alone = len(items) <= 1 and threads is None
+    workers = 1 if alone or _is_busy() else worker_count(threads)
+    if alone or (len(items) <= 1 and workers > 1):
         return [function(item) for item in items]
-    workers = worker_count(threads)
-    if workers == 1:
-        _worker.busy = True
-        try:
-            return [function(item) for item in items]
-        finally:
-            _worker.busy = False
-    if len(items) <= 1:
-        return [function(item) for item in items]
-    return list(_pool(min(workers, len(items))).map(function, items))
+    turns, results = _Turns(enumerate(items)), dict[int, Result]()
+
+    def work() -> None:
+        for index, item in turns:
+            with turns.failing(index):
+                results[index] = function(item)
+
+    _on_threads(work, min(workers, len(items)), turns)
+    return [results[index] for index in range(len(items))]
 
 
 def parallel_pieces(jobs: Sequence[Iterator[None]], threads: int | None = None) -> None:
@@ -138,22 +140,18 @@ def parallel_pieces(jobs: Sequence[Iterator[None]], threads: int | None = None) 
     :func:`parallel_map`, the pieces do not depend on the number of threads. Of several jobs that
     fail, the first one's error is raised.
     """
-    workers = max(1, min(worker_count(threads), len(jobs)))
-    waiting, failed, stopped = enumerate(tuple(jobs)), dict[int, Exception](), False
+    workers = 1 if _is_busy() else max(1, min(worker_count(threads), len(jobs)))
+    turns = _Turns(enumerate(jobs))
 
     def one_by_one() -> Iterator[None]:
-        for index, job in waiting:
-            try:
+        for index, job in turns:
+            with turns.failing(index):
                 yield from job
-            except Exception as error:
-                failed[index] = error
-            if failed:
-                return
 
     begun = deque(one_by_one() for _ in range(1 if workers == 1 else 2 * workers))
 
-    def work(_: int) -> None:
-        while begun and not stopped:
+    def work() -> None:
+        while begun and not turns.over:
             try:
                 pieces = begun.popleft()
                 next(pieces)
@@ -161,12 +159,62 @@ def parallel_pieces(jobs: Sequence[Iterator[None]], threads: int | None = None) 
                 continue
             begun.append(pieces)
 
+    _on_threads(work, workers, turns)
+
+
+class _Turns(Generic[Item]):
+    """Numbered items, each handed to the thread that asks first, until one has failed."""
+
+    def __init__(self, items: Iterator[tuple[int, Item]]) -> None:
+        self.items, self.over = items, False
+        self.failed: dict[int, Exception] = {}
+
+    def __iter__(self) -> Iterator[tuple[int, Item]]:
+        return self
+
+    def __next__(self) -> tuple[int, Item]:
+        if self.over or self.failed:
+            raise StopIteration
+        return next(self.items)
+
+    @contextlib.contextmanager
+    def failing(self, index: int) -> Iterator[None]:
+        """Note what an item raises, which ends the turns."""
+        try:
+            yield
+        except Exception as error:
+            self.failed[index] = error
+        except BaseException:
+            self.over = True
+            raise
+
+
+def _is_busy() -> bool:
+    """Whether this is one of the threads, or one that computes in turn."""
+    return getattr(_worker, "busy", False)
+
+
+def _on_threads(work: Callable[[], None], workers: int, turns: _Turns[Any]) -> None:
+    """Let each of so many threads, or this one, do its turns; raise the error of the first item.
+
+    The threads are not waited for item by item: a waiter that wakes up takes the interpreter, and
+    a core, from those who work.
+    """
     try:
-        parallel_map(work, range(workers), workers)
+        if workers <= 1:
+            busy, _worker.busy = _is_busy(), True
+            try:
+                work()
+            finally:
+                _worker.busy = busy
+        else:
+            pool = _pool(workers)
+            for done in [pool.submit(work) for _ in range(workers)]:
+                done.result()
     finally:
-        stopped = True
-    if failed:
-        raise failed[min(failed)]
+        turns.over = True
+    if turns.failed:
+        raise turns.failed[min(turns.failed)]
 
 
 @functools.cache

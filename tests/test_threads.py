@@ -1,6 +1,7 @@
 """The same bits with one and with two threads; BLAS is held and let go."""
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -193,3 +194,42 @@ def test_the_first_job_that_fails_is_raised(threads):
         parallel_pieces(jobs, threads)
     assert {name for name, _ in seen} < set(range(30))
     parallel_pieces([], threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_first_item_that_fails_is_raised_and_ends_the_map(threads):
+    seen = []
+
+    def fail(k):
+        seen.append(k)
+        time.sleep(1e-3)
+        if k in (5, 6):
+            raise ValueError(k)
+
+    with pytest.raises(ValueError, match="^5$"):
+        parallel_map(fail, range(200), threads)
+    assert set(range(6)) <= set(seen) and len(seen) <= 6 + threads
+    assert parallel_map(abs, [-1, -2, -3], threads) == [1, 2, 3]
+
+
+def test_an_interrupt_ends_the_map_in_all_threads():
+    seen = []
+
+    def interrupt(k):
+        seen.append(k)
+        time.sleep(1e-3)
+        if k == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel_map(interrupt, range(500), 2)
+    count = len(seen)
+    time.sleep(0.05)
+    assert len(seen) <= count + 1 < 500
+
+
+def test_nobody_waits_for_single_items():
+    """The thread that waits wakes up once for each thread, not for each item."""
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    parallel_map(lambda _: time.sleep(1e-4), range(400), 2)
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 50
