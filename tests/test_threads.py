@@ -132,10 +132,12 @@ from sam_theory._threads import parallel_map
 warnings.simplefilter("ignore")
 print(parallel_map(abs, [-1, -2, -3], threads=2), flush=True)
 child = os.fork()
-print(parallel_map(abs, [-4, -5, -6], threads=2), flush=True)
+found = parallel_map(abs, [-4, -5, -6], threads=2)
+ended = os.waitpid(child, 0)[1] if child else 0
+print(found, flush=True)
 if child == 0:
     os._exit(0)
-print(os.waitpid(child, 0)[1])
+print(ended)
 """
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from typing import cast
 
+import numba
 import numpy as np
 from scipy import linalg
 from scipy.linalg import lapack
 
 from .._threads import single_threaded
 from ..design import Array, Matrix, scaled_gram, transposed
+from .dual.normal_matrix import is_small
+from .primitives.gram import weighted_square
 
 
 @single_threaded
@@ -65,6 +68,16 @@ def stability_edge(step_size: float, rho: float = 0.0) -> float:
 def _gram(X: Matrix, beta: Array, log_alpha_effective: Array) -> Array:
     """Gram matrix of the smaller size, (1/n) X W X^T or (1/n) W^1/2 X^T X W^1/2."""
     n, d = X.shape
+    if n <= d and is_small(X):
+        return cast(Array, _small_gram(X, beta, log_alpha_effective))
     root = np.sqrt(np.hypot(2.0 * beta, np.exp(2.0 * log_alpha_effective)) / n)
     # Balanced for n > d as well: both Gram matrices have the same nonzero spectrum.
     return scaled_gram(X, root) if n <= d else scaled_gram(transposed(X), np.ones(n), root)
+
+
+@numba.njit(cache=True)
+def _small_gram(X, beta, log_alpha):  # type: ignore[no-untyped-def]
+    root = np.empty_like(beta)
+    for j in range(beta.shape[0]):
+        root[j] = math.sqrt(math.hypot(2.0 * beta[j], math.exp(2.0 * log_alpha[j])) / X.shape[0])
+    return weighted_square(X, root)

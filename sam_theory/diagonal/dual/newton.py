@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -46,14 +47,15 @@ from .newton_steps import (
     UNITS,
     UNSOLVED,
     begin,
+    doubt,
     entropy_curve,
     judge,
     move_on,
+    small_settled,
     small_steps,
 )
 from .normal_matrix import NormalMatrix, is_small
 
-_FITTED = 1e-9
 _RESOLVED = 1e-9
 _PLAIN_BELOW = 1e-6
 _FIRST_DESCENT = 10.0
@@ -84,6 +86,12 @@ class _Problem:
         self.scale = 0.5 * np.exp(2.0 * log_alpha)
         self.zero = np.zeros(X.shape[1])
         self.still_below = 2.0**-50 * (self._least_angle() + float(np.max(np.abs(shift))))
+
+    @property
+    def fixed(self) -> tuple[Any, ...]:
+        """What compiled iterations read."""
+        fixed = self.X, self.y, self.shift, self.scale, self.log_scale
+        return *fixed, self.size, self.still_below
 
     def _least_angle(self) -> float:
         """Return what max |theta| is at least, times _SLACK, and at most 1; 0 for y = 0.
@@ -140,11 +148,11 @@ class _Search:
         return self._solution(self.corrected, False)
 
     def _small_steps(self, max_steps: int) -> int:
-        p = self.problem
-        fixed = p.X, p.y, p.shift, p.scale, p.log_scale, p.size, p.still_below
-        point = self.theta, self.beta, self.slope, self.residual
-        state = self.numbers, self.mu, self.low, point, self.corrected, self.best
-        return int(small_steps(fixed, max_steps, *state))
+        state = self.numbers, self.mu, self.low, self._point(), self.corrected, self.best
+        return int(small_steps(self.problem.fixed, max_steps, *state))
+
+    def _point(self) -> tuple[Array, Array, Array, Array]:
+        return self.theta, self.beta, self.slope, self.residual
 
     def _evaluate(self) -> int:
         """Evaluate everything at mu + low: by plain products, which do not see low, while FAR."""
@@ -178,13 +186,13 @@ class _Search:
     def _settle(self) -> DualSolution:
         """Return the beta of the last and the best step that fits the labels best."""
         p = self.problem
+        if self.small:
+            return self._solution(*small_settled(p.fixed, self._point(), self.corrected, self.best))
         beta, misfit = self.beta, float(np.max(np.abs(self.residual)))
         for other in (self.corrected, self.best):
             smaller = float(np.max(np.abs(p.residual(other))))
             beta, misfit = (other, smaller) if smaller <= misfit else (beta, misfit)
-        # By columns: the largest of beta may belong to columns far smaller than the others.
-        angle = np.minimum(np.abs(self.theta) + np.abs(p.shift), 1.0)
-        unsure = _FITTED * np.abs(beta) + 2.0**-40 * self.slope * angle
+        unsure = doubt(self.theta, p.shift, beta, self.slope)
         return self._solution(beta, misfit <= float(np.max(absolute_product(p.X, unsure))))
 
     def _solution(self, beta: Array, converged: bool) -> DualSolution:

@@ -34,6 +34,7 @@ _TINY = 1e-300
 _QUIET_STEPS = 6
 _UNSETTLED_STEPS = 8
 _FAR = 1e-3
+_FITTED = 1e-9
 
 
 @numba.njit(cache=True, nogil=True)
@@ -243,3 +244,36 @@ def small_steps(problem, budget, numbers, mu, low, point, corrected, best):  # t
         if answer != UNSOLVED:
             return answer
     return SPENT
+
+
+@numba.njit(cache=True)
+def doubt(theta, shift, beta, slope):  # type: ignore[no-untyped-def]
+    """Return how far each of beta (d,) may be off where the iteration has settled.
+
+    By columns: the largest of beta may belong to columns far smaller than the others.
+    """
+    out = np.empty_like(theta)
+    for j in range(theta.shape[0]):
+        angle = min(abs(theta[j]) + abs(shift[j]), 1.0)
+        out[j] = _FITTED * abs(beta[j]) + 2.0**-40 * slope[j] * angle
+    return out
+
+
+@numba.njit(cache=True)
+def small_settled(problem, point, corrected, best):  # type: ignore[no-untyped-def]
+    """Return the best fit of beta and the other two, and whether it fits; see small_steps."""
+    X, y, shift = problem[0], problem[1], problem[2]
+    theta, beta, slope, residual = point
+    misfit, value, bound = np.max(np.abs(residual)), np.empty_like(y), np.empty_like(y)
+    for other in (corrected, best):
+        residual_part(X, other, y, 0, X.shape[0], value, bound)
+        smaller = np.max(np.abs(value))
+        if smaller <= misfit:
+            beta, misfit = other, smaller
+    unsure, most = doubt(theta, shift, beta, slope), 0.0
+    for i in range(X.shape[0]):
+        total = 0.0
+        for j in range(X.shape[1]):
+            total += abs(X[i, j]) * unsure[j]
+        most = max(most, total)
+    return beta, misfit <= most
