@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .timing import ROUNDS, Contender, Timing, error_ratio, interleave
+from .timing import MOST, ROUNDS, Contender, Timing, error_ratio, interleave
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,9 +125,10 @@ def compare(
     required : mapping, optional
         Contender's name -> smallest ratio of times and of errors; 0 asks for nothing.
     rounds, short
-        As in :func:`benchmarks.timing.interleave`.
+        As in :func:`benchmarks.timing.interleave`; a full measurement makes more rounds where they
+        are cheap.
     """
-    timings = interleave(contenders, rounds, short)
+    timings = interleave(contenders, rounds, short, most=MOST if rounds >= ROUNDS else rounds)
     ours, wanted = timings[0], required or {}
     rows = [_row(group, work, ours, against)]
     for timing in timings[1:]:

@@ -2,7 +2,8 @@
 
 Every round calls each contender once (short calls several times, and divides). The first call of
 each warms up and is dropped, unless it lasts so long that nothing in it is warming up. Noise that
-comes and goes falls on all of them alike, and the median of the rounds ignores what hits one.
+comes and goes falls on all of them alike, and the median of the rounds ignores what hits one; there
+are the more rounds the less they cost.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ WARM = 1.0
 LONG = 10.0
 ENOUGH = 4.0
 ROUNDS = 7
+MOST = 25
+SPEND = 10.0
 FEWEST = 3
 
 
@@ -139,6 +142,7 @@ def interleave(
     rounds: int = ROUNDS,
     short: bool = True,
     *,
+    most: int = 0,
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.process_time,
 ) -> list[Timing]:
@@ -153,6 +157,8 @@ def interleave(
         four seconds, and after one that took more than ten, which its note says.
     short : bool
         Whether contenders may be cut short so; otherwise each is in every round.
+    most : int
+        Up to so many rounds are made as long as all together take less than ten seconds.
     clock, cpu_clock : callable
         Seconds, of the wall and of the processor.
 
@@ -162,7 +168,9 @@ def interleave(
         In the order of the contenders. One that raised :class:`PeerError` has no samples.
     """
     runs = [_Run(contender) for contender in contenders]
-    for turn in range(rounds + 1):
+    for turn in range(max(rounds, most) + 1):
+        if turn > rounds and not _worth_more(runs):
+            break
         for run in runs:
             if run.over:
                 continue
@@ -179,8 +187,14 @@ def interleave(
                 continue
             run.samples.append(seconds)
             if short and run is not runs[0]:
-                run.over = run.has_enough(rounds)
+                run.over = run.has_enough(max(rounds, most))
     return [run.end() for run in runs]
+
+
+def _worth_more(runs: Sequence[_Run]) -> bool:
+    """Whether another round costs little and compares something."""
+    cheap = sum(run.wall for run in runs) < SPEND
+    return cheap and not all(run.over for run in runs[1:])
 
 
 def error_ratio(theirs: float, ours: float) -> float:

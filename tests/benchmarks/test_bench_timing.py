@@ -86,6 +86,16 @@ def test_nobody_is_cut_short_where_rounds_are_compared():
     assert found[0].samples == (2.0,) * 5 and found[1].samples == (1.5,) * 6
 
 
+@pytest.mark.parametrize(
+    ("durations", "samples"), [((0.1, 0.1), 25), ((0.5, 0.3), 13), ((0.1, 1.0), 5), ((3.0, 0.1), 5)]
+)
+def test_rounds_that_are_cheap_are_more(durations, samples):
+    clock = Clock()
+    ours, peer = (clock.contender(name, [t]) for name, t in zip("ab", durations, strict=True))
+    first, _ = timing.interleave([ours, peer], 5, most=25, clock=clock, cpu_clock=clock)
+    assert len(first.samples) == samples
+
+
 def test_another_process_is_not_called_disturbed():
     clock = Clock()
     there = replace(clock.contender("there", [0.5]), here=False)
@@ -125,7 +135,9 @@ def compared(durations, required, values=(1.0, 1.1), monkeypatch=None):
     ours = clock.contender(rows.OURS, [durations[0]], values[0] + 1e-9)
     peer = clock.contender("peer", [durations[1]], values[1])
     monkeypatch.setattr(
-        rows, "interleave", lambda c, r, w: timing.interleave(c, r, w, clock=clock, cpu_clock=clock)
+        rows,
+        "interleave",
+        lambda c, r, s, most: timing.interleave(c, r, s, clock=clock, cpu_clock=clock),
     )
     return rows.compare("g", "w", [ours, peer], "one", {"peer": required}, 3)
 
