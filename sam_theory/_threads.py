@@ -195,22 +195,20 @@ def _is_busy() -> bool:
 
 
 def _on_threads(work: Callable[[], None], workers: int, turns: _Turns[Any]) -> None:
-    """Let each of so many threads, or this one, do its turns; raise the error of the first item.
+    """Let this thread and others, so many together, do their turns; raise the first item's error.
 
-    The threads are not waited for item by item: a waiter that wakes up takes the interpreter, and
-    a core, from those who work.
+    Nobody waits item by item: a waiter that wakes up takes the interpreter, and a core, from those
+    who work.
     """
     try:
-        if workers <= 1:
-            busy, _worker.busy = _is_busy(), True
-            try:
-                work()
-            finally:
-                _worker.busy = busy
-        else:
-            pool = _pool(workers)
-            for done in [pool.submit(work) for _ in range(workers)]:
-                done.result()
+        others = [_pool(workers - 1).submit(work) for _ in range(workers - 1)]
+        busy, _worker.busy = _is_busy(), True
+        try:
+            work()
+        finally:
+            _worker.busy = busy
+        for other in others:
+            other.result()
     finally:
         turns.over = True
     if turns.failed:
