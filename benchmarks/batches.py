@@ -102,7 +102,9 @@ def _per_setting(job: Task, least: float, rounds: int) -> Iterator[Row]:
     ]
     against = f"the same steps in {exact.precision()}, four of the 64 settings"
     work = f"{job.algorithm.label}, {job.n} x {job.d}, {job.steps} steps, one of 64"
-    measured, loop, peak, product = compare(GROUP, work, contenders, against, rounds=rounds)
+    measured, loop, peak, product = compare(
+        GROUP, work, contenders, against, rounds=rounds, short=False
+    )
     need, rate = counts.batch(job.kind, job.n, job.d), peaks.CHAINED / peak.seconds
     seconds = measured.seconds / job.steps
     floor = need.floor(rate)[0]
