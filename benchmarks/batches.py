@@ -40,7 +40,7 @@ LARGE = {kind: Task(kind, 200, 5_000, 40, 0.002) for kind in ("1-sam", "n-sam", 
 FRACTION = 0.8
 PEAK = "multiply-adds in registers"
 PRODUCT = f"BLAS, {peaks.SIDE} x {peaks.SIDE} times itself"
-PAIRS = 25
+PAIRS, A_MINUTE = 25, 60.0
 Member = tuple[Task, float, st.Setting]
 TWO_CORES = 1.8
 
@@ -185,7 +185,7 @@ def _threads(
         ]
         wanted = {"one core": (TWO_CORES, 0.0)}
         two, one, apart, alone = compare(
-            GROUP, work, contenders, against, wanted, rounds=PAIRS, short=False
+            GROUP, work, contenders, against, wanted, rounds=PAIRS, short=False, spend=A_MINUTE
         )
     yield two
     given = alone.seconds / apart.seconds

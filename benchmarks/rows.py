@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .timing import MOST, ROUNDS, Contender, Timing, error_ratio, interleave
+from .timing import MOST, ROUNDS, SPEND, Contender, Timing, error_ratio, interleave
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +113,7 @@ def compare(
     required: Mapping[str, tuple[float, float]] | None = None,
     rounds: int = ROUNDS,
     short: bool = True,
+    spend: float = SPEND,
 ) -> list[Row]:
     """Measure contenders in turn, ours first, and return their rows.
 
@@ -124,11 +125,12 @@ def compare(
         Ours first.
     required : mapping, optional
         Contender's name -> smallest ratio of times and of errors; 0 asks for nothing.
-    rounds, short
-        As in :func:`benchmarks.timing.interleave`; a full measurement makes more rounds where they
-        are cheap.
+    rounds, short, spend
+        As in :func:`benchmarks.timing.interleave`; a full measurement makes more rounds, up to four
+        times as many, where they are cheap.
     """
-    timings = interleave(contenders, rounds, short, most=MOST if rounds >= ROUNDS else rounds)
+    most = MOST * rounds if rounds >= ROUNDS else rounds
+    timings = interleave(contenders, rounds, short, most=most, spend=spend)
     ours, wanted = timings[0], required or {}
     rows = [_row(group, work, ours, against)]
     for timing in timings[1:]:

@@ -19,7 +19,7 @@ WARM = 1.0
 LONG = 10.0
 ENOUGH = 4.0
 ROUNDS = 7
-MOST = 25
+MOST = 4
 SPEND = 10.0
 FEWEST = 3
 
@@ -143,6 +143,7 @@ def interleave(
     short: bool = True,
     *,
     most: int = 0,
+    spend: float = SPEND,
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.process_time,
 ) -> list[Timing]:
@@ -157,8 +158,8 @@ def interleave(
         four seconds, and after one that took more than ten, which its note says.
     short : bool
         Whether contenders may be cut short so; otherwise each is in every round.
-    most : int
-        Up to so many rounds are made as long as all together take less than ten seconds.
+    most, spend : int, float
+        Up to so many rounds are made as long as all together take less than so many seconds.
     clock, cpu_clock : callable
         Seconds, of the wall and of the processor.
 
@@ -169,7 +170,7 @@ def interleave(
     """
     runs = [_Run(contender) for contender in contenders]
     for turn in range(max(rounds, most) + 1):
-        if turn > rounds and not _worth_more(runs):
+        if turn > rounds and not _worth_more(runs, spend):
             break
         for run in runs:
             if run.over:
@@ -191,9 +192,9 @@ def interleave(
     return [run.end() for run in runs]
 
 
-def _worth_more(runs: Sequence[_Run]) -> bool:
+def _worth_more(runs: Sequence[_Run], spend: float) -> bool:
     """Whether another round costs little and compares something."""
-    cheap = sum(run.wall for run in runs) < SPEND
+    cheap = sum(run.wall for run in runs) < spend
     return cheap and not all(run.over for run in runs[1:])
 
 

@@ -92,7 +92,7 @@ def test_nobody_is_cut_short_where_rounds_are_compared():
 def test_rounds_that_are_cheap_are_more(durations, samples):
     clock = Clock()
     ours, peer = (clock.contender(name, [t]) for name, t in zip("ab", durations, strict=True))
-    first, _ = timing.interleave([ours, peer], 5, most=25, clock=clock, cpu_clock=clock)
+    first, _ = timing.interleave([ours, peer], 5, most=25, spend=10.0, clock=clock, cpu_clock=clock)
     assert len(first.samples) == samples
 
 
@@ -137,7 +137,7 @@ def compared(durations, required, values=(1.0, 1.1), monkeypatch=None):
     monkeypatch.setattr(
         rows,
         "interleave",
-        lambda c, r, s, most: timing.interleave(c, r, s, clock=clock, cpu_clock=clock),
+        lambda c, r, s, most, spend: timing.interleave(c, r, s, clock=clock, cpu_clock=clock),
     )
     return rows.compare("g", "w", [ours, peer], "one", {"peer": required}, 3)
 
