@@ -28,17 +28,3 @@ def pytest_configure(config):
     for path in package.rglob("*.nb[ic]"):
         if path.stat().st_mtime < newest:
             path.unlink(missing_ok=True)
-
-
-def pytest_collection_modifyitems(items):
-    """Take turns between the rooms, so that two workers seldom compile the same kernels at once."""
-    rooms: dict[Path, dict[Path, list]] = {}
-    for item in items:
-        rooms.setdefault(item.path.parent, {}).setdefault(item.path, []).append(item)
-    files = [list(room.values()) for room in rooms.values()]
-    items[:] = [
-        item
-        for turn in range(max(map(len, files), default=0))
-        for room in files
-        for item in (room[turn] if turn < len(room) else ())
-    ]
